@@ -1,0 +1,3 @@
+//! Load-test harness for Ferrite Webhooks.
+
+fn main() {}

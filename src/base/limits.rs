@@ -1,0 +1,82 @@
+//! Every bound of the engine has its name here, so that a reader finds them all in one place.
+//!
+//! Bounds that users may change are defaults here and fields of `webhooks::WebhookConfig`.
+
+/// Longest webhook name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest endpoint URL, in bytes.
+pub const URL_BYTES_MAX: usize = 2048;
+/// Longest pattern, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+/// Longest secret, bearer token or basic credential, in bytes.
+pub const SECRET_BYTES_MAX: usize = 4096;
+/// Most custom headers on one webhook.
+pub const CUSTOM_HEADERS_MAX: usize = 32;
+/// All custom headers of one webhook together, in bytes (names and values).
+pub const CUSTOM_HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Most webhooks, unless configured.
+pub const WEBHOOKS_MAX_DEFAULT: usize = 1000;
+/// Most retries a webhook may ask for.
+pub const RETRIES_MAX: u32 = 1000;
+/// Longest delay before a retry, and longest `Retry-After` that is obeyed: 24 hours.
+pub const RETRY_DELAY_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Longest exchange timeout: 10 minutes.
+pub const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
+/// Widest concurrency window of one webhook.
+pub const CONCURRENCY_MAX: u32 = 10_000;
+
+/// Largest event that is accepted: key, values and metadata together, in bytes.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Event buffers larger than this are freed after use, not kept for the next event.
+pub const EVENT_BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024;
+/// Capacity a fresh event buffer is made with, in bytes.
+pub const EVENT_BUFFER_BYTES: usize = 512;
+/// Events one worker's ring holds, unless configured.
+pub const RING_EVENTS_DEFAULT: usize = 8192;
+/// Events a worker takes from its ring before it looks after its connections again.
+pub const INTAKE_BATCH_MAX: usize = 64;
+/// Pending deliveries of one webhook, unless configured (`max_pending`).
+pub const PENDING_MAX_DEFAULT: usize = 10_000;
+
+/// Longest response head (status line and fields), in bytes.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Most response header fields.
+pub const RESPONSE_HEADERS_MAX: usize = 64;
+/// Most bytes of a response body that are read before the connection is closed instead.
+pub const RESPONSE_BODY_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of a response body that are kept for the delivery log.
+pub const RESPONSE_SNIPPET_BYTES_MAX: usize = 256;
+/// Most interim (1xx) responses before the final one.
+pub const INTERIM_RESPONSES_MAX: u32 = 8;
+/// Longest chunk-size line, extensions included, in bytes.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// All trailer fields of a chunked response together, in bytes.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes one read from a connection can take.
+pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Open connections to one endpoint from one worker, unless configured.
+pub const CONNECTIONS_PER_ENDPOINT_DEFAULT: usize = 256;
+/// Open connections of one worker, unless configured.
+pub const CONNECTIONS_PER_WORKER_DEFAULT: usize = 4096;
+/// An idle pooled connection is closed after this long, unless configured.
+pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+
+/// Delivery attempts remembered per webhook and worker, for `WEBHOOK.DELIVERIES`.
+pub const DELIVERY_LOG_ENTRIES_MAX: usize = 128;
+/// Bytes of a key that the delivery log keeps.
+pub const DELIVERY_LOG_KEY_BYTES_MAX: usize = 256;
+
+/// Names the resolver remembers.
+pub const DNS_CACHE_NAMES_MAX: usize = 1024;
+/// Resolver threads.
+pub const DNS_THREADS: usize = 2;
+/// Addresses of one name that are tried.
+pub const DNS_ADDRESSES_MAX: usize = 16;
+/// How long an answer of the resolver is used.
+pub const DNS_POSITIVE_TTL_MS: u64 = 30_000;
+/// How long a failure of the resolver is remembered.
+pub const DNS_NEGATIVE_TTL_MS: u64 = 1_000;
+
+/// Most workers.
+pub const WORKERS_MAX: usize = 256;

@@ -1,0 +1,7 @@
+//! What every layer shares: limits, ids, time and hashing. Names no other layer.
+
+pub mod hash;
+pub mod id;
+pub mod limits;
+pub mod random;
+pub mod time;

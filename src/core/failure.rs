@@ -1,0 +1,77 @@
+//! Why a delivery attempt failed, by name.
+
+use std::fmt;
+
+/// Why an attempt failed. The names are stable: they appear in `WEBHOOK.TEST`,
+/// `WEBHOOK.DELIVERIES` and the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The name of the endpoint could not be resolved.
+    Resolve,
+    /// No address of the endpoint accepted the connection: nothing listens there.
+    ConnectRefused,
+    /// No address of the endpoint could be connected to (unreachable, no file descriptor left).
+    Connect,
+    /// The endpoint's certificate has expired, or is not valid yet.
+    TlsCertificateExpired,
+    /// The endpoint's certificate is for another name.
+    TlsWrongName,
+    /// The endpoint's certificate does not come from a trusted root.
+    TlsUntrusted,
+    /// The TLS handshake or stream failed in another way.
+    Tls,
+    /// `timeout_ms` passed before the response was complete.
+    Timeout,
+    /// The endpoint reset the connection, or it broke while the request was written.
+    Reset,
+    /// The endpoint closed the connection before its response was complete.
+    Closed,
+    /// The response is not HTTP/1.1, or breaks its rules.
+    MalformedResponse,
+    /// The response is larger than the engine reads (see `base::limits`).
+    ResponseTooLarge,
+    /// The endpoint answered with a status that is not 2xx.
+    Status(u16),
+    /// The worker broke down during the exchange; a bug in the engine.
+    Internal,
+}
+
+impl Failure {
+    /// The stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Failure::Resolve => "resolve-failed",
+            Failure::ConnectRefused => "connect-refused",
+            Failure::Connect => "connect-failed",
+            Failure::TlsCertificateExpired => "tls-certificate-expired",
+            Failure::TlsWrongName => "tls-wrong-name",
+            Failure::TlsUntrusted => "tls-untrusted-root",
+            Failure::Tls => "tls-failed",
+            Failure::Timeout => "timeout",
+            Failure::Reset => "connection-reset",
+            Failure::Closed => "connection-closed",
+            Failure::MalformedResponse => "malformed-response",
+            Failure::ResponseTooLarge => "response-too-large",
+            Failure::Status(_) => "http-status",
+            Failure::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status, when that is the failure.
+    pub const fn status(self) -> Option<u16> {
+        match self {
+            Failure::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Status(status) => write!(formatter, "http-status {status}"),
+            other => formatter.write_str(other.name()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! HTTP/1.1 as far as a webhook sender needs it: one POST, one response.

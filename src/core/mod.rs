@@ -1,0 +1,12 @@
+//! The engine without I/O: a deterministic state machine. No clock, no socket, no unsafe.
+//!
+//! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
+//! the simulator drive the same code.
+
+pub mod event;
+pub mod failure;
+pub mod http;
+pub mod matcher;
+pub mod packed;
+pub mod payload;
+pub mod signature;

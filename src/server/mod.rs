@@ -1,0 +1,3 @@
+//! `ferrite serve`: a RESP server with an embedded keyspace, on top of the public API.
+
+pub mod reply;

@@ -1,0 +1,55 @@
+//! What can go wrong, whose fault it is, and what to do next.
+
+use super::WebhookTrigger;
+
+/// Why a call was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhookError {
+    /// No webhook has this name. List them to see which exist.
+    #[error("no such webhook '{0}'")]
+    NotFound(String),
+    /// A webhook has this name already. Update it, or choose another name.
+    #[error("webhook '{0}' exists already")]
+    Exists(String),
+    /// `max_webhooks` is reached. Delete one, or raise the limit.
+    #[error("limit of {0} webhooks reached (max_webhooks)")]
+    LimitReached(usize),
+    /// The endpoint's host is not in `allowed_hosts`.
+    #[error("host '{0}' is not allowed (allowed_hosts)")]
+    HostDenied(String),
+    /// An argument is not acceptable; says which and why.
+    #[error("{0}")]
+    Invalid(String),
+    /// The event is larger than the engine takes.
+    #[error("event of {bytes} bytes is over the limit of {limit}")]
+    EventTooLarge {
+        /// Bytes of the event.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The engine could not start; says why. Nothing was accepted.
+    #[error("webhooks could not start: {0}")]
+    Start(String),
+    /// The engine was shut down.
+    #[error("webhooks are shut down")]
+    ShutDown,
+}
+
+/// `try_trigger` found no room. The event is given back: try again later, or await `trigger`.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryTriggerError {
+    /// No room now.
+    #[error(transparent)]
+    QueueFull(QueueFull),
+    /// It will not be accepted later either.
+    #[error(transparent)]
+    Refused(WebhookError),
+}
+
+/// There is no room for the event, which is given back.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the webhook queue is full")]
+pub struct QueueFull(pub Box<WebhookTrigger>);

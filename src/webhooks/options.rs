@@ -1,0 +1,164 @@
+//! What a webhook can be told.
+
+use super::WebhookEvent;
+use std::fmt;
+
+/// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
+#[derive(Clone, PartialEq, Eq)]
+pub enum WebhookAuth {
+    /// `Authorization: Bearer <token>`.
+    Bearer(String),
+    /// `Authorization: Basic <base64 of user:password>`.
+    Basic {
+        /// The user; must not contain a colon.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+impl fmt::Debug for WebhookAuth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            WebhookAuth::Bearer(_) => "Bearer(********)",
+            WebhookAuth::Basic { .. } => "Basic(********)",
+        })
+    }
+}
+
+/// How the delay grows from retry to retry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RetryBackoff {
+    /// Always the first delay.
+    Fixed,
+    /// One more first delay each time.
+    Linear,
+    /// `backoff_multiplier` times the delay before.
+    #[default]
+    Exponential,
+}
+
+impl RetryBackoff {
+    /// The name in commands.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RetryBackoff::Fixed => "fixed",
+            RetryBackoff::Linear => "linear",
+            RetryBackoff::Exponential => "exponential",
+        }
+    }
+
+    /// The backoff called `name`, in any case.
+    pub fn from_name(name: &[u8]) -> Option<RetryBackoff> {
+        [RetryBackoff::Fixed, RetryBackoff::Linear, RetryBackoff::Exponential]
+            .into_iter()
+            .find(|backoff| name.eq_ignore_ascii_case(backoff.name().as_bytes()))
+    }
+}
+
+/// What a new webhook is told. Everything has a default. `Debug` shows no secret (SEC-3).
+#[derive(Clone, PartialEq)]
+pub struct WebhookOptions {
+    /// Which keys, as a Redis glob; `None` for every key.
+    pub pattern: Option<String>,
+    /// Which events; empty for all.
+    pub events: Vec<WebhookEvent>,
+    /// How the webhook proves itself.
+    pub auth: Option<WebhookAuth>,
+    /// Further request headers, name and value.
+    pub headers: Vec<(String, String)>,
+    /// Signs every body, if set.
+    pub secret: Option<String>,
+    /// Attempts after the first; [`WebhookOptions::RETRIES_FROM_CONFIG`] for `max_retries` of the
+    /// configuration.
+    pub retries: u32,
+    /// Delay before the first retry, in milliseconds; `None` for the configuration's.
+    pub retry_delay_ms: Option<u64>,
+    /// How the delay grows.
+    pub retry_backoff: RetryBackoff,
+    /// One deadline for the whole exchange, in milliseconds; `None` for the configuration's.
+    pub timeout_ms: Option<u64>,
+    /// Deliveries in flight at once; `None` for the configuration's.
+    pub concurrency: Option<u32>,
+}
+
+impl WebhookOptions {
+    /// As `retries`: use `max_retries` of the configuration.
+    pub const RETRIES_FROM_CONFIG: u32 = u32::MAX;
+}
+
+impl Default for WebhookOptions {
+    fn default() -> Self {
+        WebhookOptions {
+            pattern: None,
+            events: Vec::new(),
+            auth: None,
+            headers: Vec::new(),
+            secret: None,
+            retries: WebhookOptions::RETRIES_FROM_CONFIG,
+            retry_delay_ms: None,
+            retry_backoff: RetryBackoff::default(),
+            timeout_ms: None,
+            concurrency: None,
+        }
+    }
+}
+
+impl fmt::Debug for WebhookOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header_names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        formatter
+            .debug_struct("WebhookOptions")
+            .field("pattern", &self.pattern)
+            .field("events", &self.events)
+            .field("auth", &self.auth)
+            .field("header_names", &header_names)
+            .field("secret", &self.secret.as_ref().map(|_| "********"))
+            .field("retries", &self.retries)
+            .field("retry_delay_ms", &self.retry_delay_ms)
+            .field("retry_backoff", &self.retry_backoff)
+            .field("timeout_ms", &self.timeout_ms)
+            .field("concurrency", &self.concurrency)
+            .finish()
+    }
+}
+
+/// What to change on a webhook; `None` leaves as it is. `Debug` shows no secret (SEC-3).
+#[derive(Clone, PartialEq, Default)]
+pub struct WebhookUpdate {
+    /// A new endpoint; pending deliveries go there too.
+    pub url: Option<String>,
+    /// Which keys.
+    pub pattern: Option<String>,
+    /// Which events; empty for all.
+    pub events: Option<Vec<WebhookEvent>>,
+    /// How the webhook proves itself; `Some(None)` for not at all.
+    pub auth: Option<Option<WebhookAuth>>,
+    /// Replaces all further request headers.
+    pub headers: Option<Vec<(String, String)>>,
+    /// Signs every body; `Some(None)` stops signing.
+    pub secret: Option<Option<String>>,
+    /// Attempts after the first.
+    pub retries: Option<u32>,
+    /// Delay before the first retry, in milliseconds.
+    pub retry_delay_ms: Option<u64>,
+    /// How the delay grows.
+    pub retry_backoff: Option<RetryBackoff>,
+    /// One deadline for the whole exchange, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Deliveries in flight at once.
+    pub concurrency: Option<u32>,
+}
+
+impl fmt::Debug for WebhookUpdate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("WebhookUpdate")
+            .field("url", &self.url)
+            .field("pattern", &self.pattern)
+            .field("events", &self.events)
+            .field("auth", &self.auth)
+            .field("secret", &self.secret.as_ref().map(|_| "********"))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! What the engine tells about itself.
+
+use super::{Failure, RetryBackoff, WebhookEvent};
+
+/// Whether a webhook gets deliveries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WebhookStatus {
+    /// It does.
+    Active,
+    /// It was disabled by command. New events pass it by; pending deliveries wait.
+    Disabled,
+    /// Its endpoint answered 410 Gone. New events pass it by; pending deliveries wait.
+    Gone,
+}
+
+impl WebhookStatus {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WebhookStatus::Active => "active",
+            WebhookStatus::Disabled => "disabled",
+            WebhookStatus::Gone => "disabled (410 gone)",
+        }
+    }
+}
+
+/// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct WebhookStats {
+    /// Events that matched and were accepted.
+    pub triggered: u64,
+    /// Deliveries that are finished: answered 2xx, or given up.
+    pub deliveries: u64,
+    /// Deliveries that were answered 2xx.
+    pub delivered: u64,
+    /// Deliveries that were given up after their retries (dead letters).
+    pub failures: u64,
+    /// Deliveries that were rejected or dropped because a bound was reached.
+    pub dropped: u64,
+    /// Deliveries that were cancelled because the webhook was deleted.
+    pub cancelled: u64,
+    /// Deliveries that wait or are under way.
+    pub pending: u64,
+    /// Deliveries under way.
+    pub in_flight: u64,
+    /// Attempts made, the first ones included.
+    pub attempts: u64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// When an attempt was last answered 2xx, in microseconds since 1970.
+    pub last_delivery_us: Option<u64>,
+    /// Mean time of a successful attempt, in microseconds.
+    pub latency_us_avg: u64,
+}
+
+/// One webhook, as it is shown: no secrets (SEC-3).
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct WebhookInfo {
+    /// Its name.
+    pub name: String,
+    /// Its endpoint.
+    pub url: String,
+    /// Which keys.
+    pub pattern: String,
+    /// Which events.
+    pub events: Vec<WebhookEvent>,
+    /// Whether it gets deliveries.
+    pub status: WebhookStatus,
+    /// When it was made, in microseconds since 1970.
+    pub created_at_us: u64,
+    /// How it proves itself: `none`, `bearer` or `basic`.
+    pub auth: &'static str,
+    /// Names of its further request headers.
+    pub header_names: Vec<String>,
+    /// Whether its bodies are signed.
+    pub signed: bool,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Delay before the first retry, in milliseconds.
+    pub retry_delay_ms: u64,
+    /// How the delay grows.
+    pub retry_backoff: RetryBackoff,
+    /// One deadline for the whole exchange, in milliseconds.
+    pub timeout_ms: u64,
+    /// Deliveries in flight at once.
+    pub concurrency: u32,
+    /// Its counters.
+    pub stats: WebhookStats,
+}
+
+/// Counters of the engine, over all webhooks, deleted ones included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct EngineStats {
+    /// Webhooks that exist.
+    pub total_webhooks: u64,
+    /// Webhooks that get deliveries.
+    pub active_webhooks: u64,
+    /// Sums over the webhooks that exist or have existed.
+    pub totals: WebhookStats,
+    /// Times a caller's thread or the ringer woke a sleeping worker.
+    pub doorbells: u64,
+    /// Of these, the times that cost a caller of `try_trigger` or `trigger` a system call.
+    pub doorbells_by_callers: u64,
+    /// Times a worker broke down and was started again.
+    pub worker_restarts: u64,
+    /// Connections that were opened.
+    pub connections_opened: u64,
+    /// Requests that went over a connection that had been used before.
+    pub connections_reused: u64,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliveryOutcome {
+    /// Answered 2xx.
+    Ok,
+    /// Failed; it will be tried again.
+    Failed,
+    /// Failed, and given up.
+    Dead,
+}
+
+impl DeliveryOutcome {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeliveryOutcome::Ok => "ok",
+            DeliveryOutcome::Failed => "failed",
+            DeliveryOutcome::Dead => "dead",
+        }
+    }
+}
+
+/// One attempt, from the delivery log.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct DeliveryRecord {
+    /// The event's id.
+    pub id: String,
+    /// What happened.
+    pub event: WebhookEvent,
+    /// The key it happened to (the first bytes of a long one).
+    pub key: Vec<u8>,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: DeliveryOutcome,
+    /// The HTTP status, if a response came.
+    pub status: Option<u16>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// How long it took, in microseconds.
+    pub latency_us: u64,
+    /// When it ended, in microseconds since 1970.
+    pub at_us: u64,
+    /// The first bytes of the body of a failed response, as text.
+    pub response: String,
+}
+
+/// What a test delivery met.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct TestReport {
+    /// The id that the test payload carried.
+    pub id: String,
+    /// The HTTP status, if a response came.
+    pub status: Option<u16>,
+    /// Why it failed; `None` for success.
+    pub failure: Option<Failure>,
+    /// How long it took, in microseconds.
+    pub latency_us: u64,
+    /// The first bytes of the body of a failed response, as text.
+    pub response: String,
+}
+
+/// What `shutdown` left behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Deliveries that were still pending at the deadline.
+    pub pending: u64,
+}
