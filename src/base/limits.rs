@@ -31,10 +31,14 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const EVENT_BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// Capacity a fresh event buffer is made with, in bytes.
 pub const EVENT_BUFFER_BYTES: usize = 512;
+/// Event buffers an inbox is made with; more are made, once, when a burst needs them.
+pub const EVENT_BUFFERS_AT_START: usize = 64;
 /// Events one worker's ring holds, unless configured.
 pub const RING_EVENTS_DEFAULT: usize = 8192;
 /// Events a worker takes from its ring before it looks after its connections again.
 pub const INTAKE_BATCH_MAX: usize = 64;
+/// Events a worker takes from its ring when it was woken for them and has nothing else to do.
+pub const INTAKE_WHEN_WOKEN_MAX: usize = 1024;
 /// Pending deliveries of one webhook, unless configured (`max_pending`).
 pub const PENDING_MAX_DEFAULT: usize = 10_000;
 
@@ -55,6 +59,10 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes one read from a connection can take.
 pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// A connection keeps its request buffer up to this size, in bytes.
+pub const REQUEST_BUFFER_KEPT_BYTES_MAX: usize = 2 * 1024;
+/// An address that does not answer for this long gives way to the next one of its name.
+pub const CONNECT_PATIENCE_MS: u64 = 1000;
 /// Open connections to one endpoint from one worker, unless configured.
 pub const CONNECTIONS_PER_ENDPOINT_DEFAULT: usize = 256;
 /// Open connections of one worker, unless configured.
@@ -66,6 +74,11 @@ pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 30_000;
 pub const DELIVERY_LOG_ENTRIES_MAX: usize = 128;
 /// Bytes of a key that the delivery log keeps.
 pub const DELIVERY_LOG_KEY_BYTES_MAX: usize = 256;
+
+/// The ringer's nap between two looks at the rings while traffic is recent, in microseconds.
+pub const RINGER_NAP_US: u64 = 50;
+/// The ringer goes to sleep after this long without traffic, in milliseconds.
+pub const RINGER_IDLE_MS: u64 = 20;
 
 /// Names the resolver remembers.
 pub const DNS_CACHE_NAMES_MAX: usize = 1024;

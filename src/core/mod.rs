@@ -6,7 +6,11 @@
 pub mod event;
 pub mod failure;
 pub mod http;
+pub mod ledger;
 pub mod matcher;
 pub mod packed;
 pub mod payload;
+pub mod retry;
+pub mod shard;
 pub mod signature;
+pub mod snapshot;
