@@ -6,7 +6,9 @@
 pub mod event;
 pub mod failure;
 pub mod http;
+pub mod json;
 pub mod matcher;
 pub mod packed;
 pub mod payload;
 pub mod signature;
+pub mod timestamp;
