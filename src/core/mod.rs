@@ -6,6 +6,7 @@
 pub mod event;
 pub mod failure;
 pub mod http;
+pub mod json;
 pub mod ledger;
 pub mod matcher;
 pub mod packed;
@@ -14,3 +15,4 @@ pub mod retry;
 pub mod shard;
 pub mod signature;
 pub mod snapshot;
+pub mod timestamp;

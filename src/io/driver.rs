@@ -42,7 +42,7 @@ pub fn detect(force_epoll: bool) -> DriverKind {
     if !monoio::utils::detect_uring() {
         return DriverKind::Epoll("this kernel's io_uring lacks operations".to_owned());
     }
-    match deferred().build::<io_uring::squeue::Entry, io_uring::cqueue::Entry>(8) {
+    match deferred().build(8) {
         Ok(_) => DriverKind::IoUringDeferred,
         Err(_) => DriverKind::IoUring,
     }

@@ -73,7 +73,7 @@ pub(super) struct Connection {
     pub(super) job: Job,
     reader: ResponseReader,
     /// When the exchange began, or since when it is idle.
-    since: Tick,
+    pub(super) since: Tick,
     deadline: Tick,
     /// Whole exchanges behind it.
     exchanges: u32,
@@ -405,7 +405,8 @@ impl Shard {
         let slot = self.lanes[lane as usize].key.slot;
         if let Some(webhook) = &mut self.webhooks[slot as usize] {
             webhook.in_flight -= 1;
-            for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            let worker = self.config.worker;
+            for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
                 counters.in_flight.subtract(1);
                 counters.resent.add(1);
             }

@@ -142,7 +142,6 @@ pub struct Shard {
     generation: u32,
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
-    signature: Vec<u8>,
     id_text: Vec<u8>,
 }
 
@@ -170,7 +169,6 @@ impl Shard {
             generation: 0,
             matched: Vec::new(),
             spare_bodies: Vec::new(),
-            signature: Vec::new(),
             id_text: Vec::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);

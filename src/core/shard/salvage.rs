@@ -4,7 +4,7 @@ use super::lanes::{EventRecord, LaneKey};
 use super::{Shard, ShardConfig};
 use crate::base::time::Now;
 use crate::core::failure::Failure;
-use hashbrown::HashMap;
+use std::collections::HashMap;
 
 impl Shard {
     /// A fresh shard with everything that this one had accepted and not finished, in order.
@@ -27,7 +27,7 @@ impl Shard {
                 Some((event.id.sequence, lane.key, delivery.event, delivery.attempts))
             })
             .collect();
-        left.sort_unstable();
+        left.sort_unstable_by_key(|(sequence, ..)| *sequence);
         let mut moved: HashMap<u32, u32> = HashMap::new();
         for (_, key, old, attempts) in left {
             let event = *moved.entry(old).or_insert_with(|| {
