@@ -266,7 +266,8 @@ impl Ledger {
         }
         let pending: u64 = self.workers.iter().map(|part| part.counters.pending.get()).sum();
         let full = pending >= self.pending_max;
-        if full == self.full.load(Ordering::Relaxed) || self.full.swap(full, Ordering::AcqRel) == full
+        if full == self.full.load(Ordering::Relaxed)
+            || self.full.swap(full, Ordering::AcqRel) == full
         {
             return false;
         }

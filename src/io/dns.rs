@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn addresses_are_their_own_answer_and_unknown_names_have_none() {
         let resolver = Resolver::start_with(Arc::new(|_: &str| Vec::new())).unwrap();
-        assert_eq!(*ask(&resolver, "::1").recv().unwrap(), [IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
+        assert_eq!(
+            *ask(&resolver, "::1").recv().unwrap(),
+            [IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]
+        );
         assert!(ask(&resolver, "unknown.test").recv().unwrap().is_empty());
     }
 

@@ -64,7 +64,9 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
             match sysctl.as_deref().map(str::trim) {
-                Ok("1" | "2") => "io_uring is disabled by sysctl kernel.io_uring_disabled".to_owned(),
+                Ok("1" | "2") => {
+                    "io_uring is disabled by sysctl kernel.io_uring_disabled".to_owned()
+                }
                 _ => "io_uring is forbidden, most likely by a seccomp filter".to_owned(),
             }
         }

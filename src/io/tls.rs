@@ -23,8 +23,7 @@ pub fn load_roots(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, String> 
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca_file {
         let fail = |error: &dyn std::fmt::Display| format!("ca_file {}: {error}", path.display());
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| fail(&error))?;
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fail(&error))?;
         let mut count = 0;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| fail(&error))?;
@@ -51,7 +50,8 @@ impl TlsSettings {
     pub fn new(roots: Arc<RootCertStore>) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = || {
-            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()
+            ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
         };
         let verified = builder()?.with_root_certificates(roots).with_no_client_auth();
         let unverified = builder()?
@@ -130,8 +130,11 @@ impl TlsSession {
             while ready > 0 {
                 let start = plaintext.len();
                 plaintext.resize(start + ready.min(PLAINTEXT_BYTES), 0);
-                let read =
-                    self.connection.reader().read(&mut plaintext[start..]).map_err(|_| Failure::Tls)?;
+                let read = self
+                    .connection
+                    .reader()
+                    .read(&mut plaintext[start..])
+                    .map_err(|_| Failure::Tls)?;
                 plaintext.truncate(start + read);
                 ready -= read;
             }

@@ -21,7 +21,7 @@ use crate::core::snapshot::{Definition, Published};
 use crate::inbox::{Inbox, Room};
 use monoio::io::AsyncReadRent;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -92,7 +92,7 @@ pub struct WorkerParts {
 pub struct WorkerShared {
     /// Its events.
     pub inbox: Arc<Inbox<Ring>>,
-    controls: Mutex<Vec<Control>>,
+    controls: Mutex<VecDeque<Control>>,
 }
 
 impl std::fmt::Debug for WorkerShared {
@@ -104,12 +104,13 @@ impl std::fmt::Debug for WorkerShared {
 impl WorkerShared {
     /// Asks the worker for something, and wakes it.
     pub fn control(&self, control: Control) {
-        self.controls.lock().unwrap_or_else(PoisonError::into_inner).push(control);
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner).push_back(control);
         self.inbox.ring_doorbell();
     }
 
-    fn take_controls(&self) -> Vec<Control> {
-        std::mem::take(&mut *self.controls.lock().unwrap_or_else(PoisonError::into_inner))
+    /// One at a time, so that a breakdown loses none of the others.
+    fn next_control(&self) -> Option<Control> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
 
@@ -118,10 +119,11 @@ pub fn start(parts: WorkerParts) -> std::io::Result<(Arc<WorkerShared>, JoinHand
     let (ring, bell) = super::doorbell::doorbell()?;
     let shared = Arc::new(WorkerShared {
         inbox: Arc::new(Inbox::new(parts.ring_events, ring)),
-        controls: Mutex::new(Vec::new()),
+        controls: Mutex::new(VecDeque::new()),
     });
     // A runtime is tried first, so that a machine that cannot make one says so at once.
-    let tried = std::thread::scope(|scope| scope.spawn(|| driver::build(&parts.driver).map(drop)).join());
+    let tried =
+        std::thread::scope(|scope| scope.spawn(|| driver::build(&parts.driver).map(drop)).join());
     tried.map_err(|_| std::io::Error::other("the worker's runtime panicked"))??;
     let name = format!("webhook-worker-{}", parts.shard.worker);
     let thread = std::thread::Builder::new().name(name).spawn({
@@ -386,7 +388,7 @@ async fn main(worker: Rc<Worker>, bell: &Bell) -> std::io::Result<()> {
 async fn listen(worker: Rc<Worker>, mut bell: monoio::net::UnixStream) {
     let mut buffer = Vec::with_capacity(64);
     loop {
-        for control in worker.shared.take_controls() {
+        while let Some(control) = worker.shared.next_control() {
             worker.obey(control);
         }
         worker.take_in(limits::INTAKE_WHEN_WOKEN_MAX);

@@ -93,12 +93,7 @@ impl Registry {
     }
 
     /// Makes a webhook.
-    pub fn create(
-        &self,
-        name: &str,
-        settings: Settings,
-        now_us: u64,
-    ) -> Result<(), RegistryError> {
+    pub fn create(&self, name: &str, settings: Settings, now_us: u64) -> Result<(), RegistryError> {
         settings::check_name(name)?;
         self.change(|webhooks, config| {
             if webhooks.by_name.contains_key(name) {

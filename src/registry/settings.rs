@@ -166,7 +166,8 @@ impl Settings {
             }
         };
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
-        let head = RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
+        let head =
+            RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
         let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
         Ok(Definition {
             id,

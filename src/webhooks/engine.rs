@@ -22,7 +22,9 @@ use crate::io::dns::Resolver;
 use crate::io::ringer::{self, RingerHandle};
 use crate::io::tls::{TlsSettings, load_roots};
 use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
-use crate::registry::{Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook};
+use crate::registry::{
+    Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -282,7 +284,9 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
-        let Some(published) = &self.published else { return Err(self.registry().err().unwrap_or(WebhookError::ShutDown)) };
+        let Some(published) = &self.published else {
+            return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
+        };
         let snapshot = published.load();
         if !snapshot.wants(event.event, event.key) {
             return Ok(Admission::Unmatched);
@@ -437,7 +441,10 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         return wrong("retry_jitter must be between 0 and 1");
     }
     if delivery.max_retry_delay_ms > limits::RETRY_DELAY_MS_MAX {
-        return wrong(&format!("max_retry_delay_ms must be at most {}", limits::RETRY_DELAY_MS_MAX));
+        return wrong(&format!(
+            "max_retry_delay_ms must be at most {}",
+            limits::RETRY_DELAY_MS_MAX
+        ));
     }
     for (name, value) in [
         ("max_pending", config.queue.max_pending),

@@ -214,7 +214,11 @@ impl WebhookManager {
     /// # Errors
     /// `EventTooLarge`, `Start`, `ShutDown`.
     #[inline]
-    pub fn offer(&self, event: &EventRef<'_>, when_full: WhenFull) -> Result<Admission, WebhookError> {
+    pub fn offer(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+    ) -> Result<Admission, WebhookError> {
         self.engine.offer(event, when_full)
     }
 

@@ -19,7 +19,5 @@ pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, Wor
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
-pub use report::{
-    DeliveryRecord, DrainReport, EngineStats, TestReport, WebhookInfo, WebhookStats,
-};
+pub use report::{DeliveryRecord, DrainReport, EngineStats, TestReport, WebhookInfo, WebhookStats};
 pub use trigger::WebhookTrigger;

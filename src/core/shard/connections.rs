@@ -446,7 +446,8 @@ impl Shard {
         };
         self.settle(now, job, since, outcome, snippet);
         let webhook = slot.and_then(|slot| self.webhooks[slot].as_ref());
-        if let Some(elsewhere) = webhook.map(|webhook| webhook.endpoint).filter(|&e| e != endpoint) {
+        if let Some(elsewhere) = webhook.map(|webhook| webhook.endpoint).filter(|&e| e != endpoint)
+        {
             self.pump(now.tick, elsewhere);
         }
     }

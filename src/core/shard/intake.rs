@@ -1,9 +1,9 @@
 //! Events come in: matched, written once, and put on the lanes of the webhooks that want them.
 
+use super::Shard;
 use super::connections::Job;
 use super::lanes::{EventRecord, LaneKey};
 use super::settle::TestJob;
-use super::Shard;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Now;

@@ -24,8 +24,6 @@ mod intake;
 mod lanes;
 mod salvage;
 mod settle;
-#[cfg(test)]
-mod tests;
 mod timers;
 mod webhooks;
 

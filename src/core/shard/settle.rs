@@ -196,7 +196,9 @@ impl Shard {
         }
         let wait_ms = match *retry_after {
             RetryAfter::Seconds(seconds) => seconds.saturating_mul(1000),
-            RetryAfter::UnixSeconds(at) => at.saturating_mul(1000).saturating_sub(now.unix_us / 1000),
+            RetryAfter::UnixSeconds(at) => {
+                at.saturating_mul(1000).saturating_sub(now.unix_us / 1000)
+            }
         };
         let until = now.tick.plus_ms(wait_ms.min(limits::RETRY_DELAY_MS_MAX));
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
