@@ -1,4 +1,5 @@
 //! Writing a request and reading a response, the latter beside httparse alone.
+#![allow(clippy::unwrap_used, reason = "a benchmark that can't go on should panic")]
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,6 +1,7 @@
 //! Writing the body of a delivery, beside serde_json on an equal struct.
 //!
 //! serde_json is given id and timestamp as finished strings; the engine formats both.
+#![allow(clippy::unwrap_used, reason = "a benchmark that can't go on should panic")]
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,4 +1,5 @@
 //! Signing a body of a typical size, with each signature that a SECRET yields.
+#![allow(clippy::unwrap_used, reason = "a benchmark that can't go on should panic")]
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -3,6 +3,8 @@
 //!
 //! Fails, and does not skip, where node is missing: without it the promise is untested.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should panic")]
+
 use ferrite::base::id::EventId;
 use ferrite::core::event::{EventRef, EventValue, WebhookEvent};
 use ferrite::core::packed::{Stamp, pack, unpack};

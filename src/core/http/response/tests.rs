@@ -213,6 +213,15 @@ fn interim_responses_are_passed_over() {
 }
 
 #[test]
+fn a_head_is_judged_when_it_is_complete() {
+    let malformed = Verdict::Error(ResponseError::Head);
+    for start in ["HTTP/1.1 2x0 OK\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n", "HTTP/1.1 200 OK\r\n B"] {
+        assert_eq!(verdict(start.as_bytes(), false), Verdict::Waiting, "{start:?}");
+        assert_eq!(verdict(format!("{start}\r\n\r\n").as_bytes(), false), malformed, "{start:?}");
+    }
+}
+
+#[test]
 fn bytes_beyond_the_response_cost_the_connection() {
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     check(
