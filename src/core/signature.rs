@@ -8,6 +8,7 @@ use super::json;
 use crate::base::limits::SECRET_BYTES_MAX;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ring::digest::SHA256_OUTPUT_LEN;
 use ring::hmac::{Context, HMAC_SHA256, Key, Tag};
 use std::fmt;
 
@@ -62,7 +63,7 @@ impl SigningKey {
     pub fn write_ferrite(&self, body: &[u8], out: &mut Vec<u8>) {
         let tag = ring::hmac::sign(&self.ferrite, body);
         out.extend_from_slice(b"sha256=");
-        write_hex(out, tag.as_ref());
+        write_hex(out, &tag);
     }
 
     /// Appends the value of `webhook-signature`: `v1,` and the base64 of the signature. The
@@ -96,12 +97,15 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends the hex digits of a tag.
+fn write_hex(out: &mut Vec<u8>, tag: &Tag) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        let digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-        out.extend_from_slice(&digits);
+    let mut hex = [0; 2 * SHA256_OUTPUT_LEN];
+    for (place, byte) in hex.chunks_exact_mut(2).zip(tag.as_ref()) {
+        place[0] = DIGITS[usize::from(byte >> 4)];
+        place[1] = DIGITS[usize::from(byte & 15)];
     }
+    out.extend_from_slice(&hex);
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! body ends (RFC 9112 section 6.3 has such a response discarded).
 
 use super::chunked::ChunkedReader;
-use super::response_head::{self, Framing};
+use super::response_head::{self, Framing, Head};
 use crate::base::limits::{
     INTERIM_RESPONSES_MAX, RESPONSE_BODY_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, RESPONSE_HEADERS_MAX,
     RESPONSE_SNIPPET_BYTES_MAX,
@@ -211,25 +211,30 @@ impl ResponseReader {
         &self.snippet
     }
 
-    /// Takes bytes of a head and says how many. The head is parsed once, when it is complete.
+    /// Takes bytes of a head and says how many.
+    ///
+    /// A head that is all there is parsed where it is. Any other is gathered, and parsed once
+    /// more when its end has come: not at every piece, which would cost the square of its length.
     fn read_head(&mut self, input: &[u8]) -> Result<usize, ResponseError> {
-        if self.head.is_empty()
-            && let Some(end) =
-                response_head::end(&input[..input.len().min(RESPONSE_HEAD_BYTES_MAX)], 0)
-        {
-            self.take_head(&input[..end])?;
-            return Ok(end);
+        if self.head.is_empty() {
+            let start = &input[..input.len().min(RESPONSE_HEAD_BYTES_MAX)];
+            // An error is left to be found again below, so that it does not depend on how the
+            // bytes arrive whether it is seen before or after the end of the head.
+            if let Ok(Some((head, bytes))) = response_head::parse(start) {
+                self.take_head(head)?;
+                return Ok(bytes);
+            }
         }
         let before = self.head.len();
         let room = RESPONSE_HEAD_BYTES_MAX - before;
         self.head.extend_from_slice(&input[..input.len().min(room)]);
         // An empty line may have begun with the last two bytes that were there.
         if let Some(end) = response_head::end(&self.head, before.saturating_sub(2)) {
-            let head = std::mem::take(&mut self.head);
-            let taken = self.take_head(&head[..end]);
-            self.head = head;
+            let parsed = response_head::parse(&self.head[..end]);
             self.head.clear();
-            return taken.map(|()| end - before);
+            let Some((head, _)) = parsed? else { return Err(ResponseError::Head) };
+            self.take_head(head)?;
+            return Ok(end - before);
         }
         if !response_head::can_begin(&self.head) {
             return Err(ResponseError::NotHttp);
@@ -241,8 +246,7 @@ impl ResponseReader {
     }
 
     /// Goes on from a complete head to what follows it.
-    fn take_head(&mut self, bytes: &[u8]) -> Result<(), ResponseError> {
-        let head = response_head::parse(bytes)?;
+    fn take_head(&mut self, head: Head) -> Result<(), ResponseError> {
         if head.status == 101 {
             return Err(ResponseError::SwitchingProtocols);
         }

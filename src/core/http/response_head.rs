@@ -48,8 +48,9 @@ pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// Reads a head that [`end`] has found to be complete.
-pub(super) fn parse(bytes: &[u8]) -> Result<Head, ResponseError> {
+/// Reads the head at the beginning of `bytes`, and says how long it is; `None` when it does not
+/// end in them.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, ResponseError> {
     if !can_begin(bytes) {
         return Err(ResponseError::NotHttp);
     }
@@ -60,11 +61,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, ResponseError> {
         bytes,
         &mut headers,
     );
-    match parsed {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+    let length = match parsed {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
-        _ => return Err(ResponseError::Head),
-    }
+        Err(_) => return Err(ResponseError::Head),
+    };
     let (Some(version), Some(status)) = (response.version, response.code) else {
         return Err(ResponseError::Head);
     };
@@ -75,7 +77,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, ResponseError> {
     for header in response.headers.iter() {
         fields.note(header.name, header.value);
     }
-    fields.conclude(status, version == 1)
+    Ok(Some((fields.conclude(status, version == 1)?, length)))
 }
 
 /// The header fields that matter, gathered line by line.

@@ -213,6 +213,15 @@ fn interim_responses_are_passed_over() {
 }
 
 #[test]
+fn a_head_is_judged_when_it_is_complete() {
+    let malformed = Verdict::Error(ResponseError::Head);
+    for start in ["HTTP/1.1 2x0 OK\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n", "HTTP/1.1 200 OK\r\n B"] {
+        assert_eq!(verdict(start.as_bytes(), false), Verdict::Waiting, "{start:?}");
+        assert_eq!(verdict(format!("{start}\r\n\r\n").as_bytes(), false), malformed, "{start:?}");
+    }
+}
+
+#[test]
 fn bytes_beyond_the_response_cost_the_connection() {
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     check(
@@ -472,6 +481,9 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
         Just(b"Content-Length: 7\r\n".to_vec()),
         Just(b"Transfer-Encoding: chunked\r\n".to_vec()),
         Just(b"Connection: close\r\n".to_vec()),
+        Just(b"X:".to_vec()),
+        Just(b"\r".to_vec()),
+        Just(b" y".to_vec()),
         Just(b"\r\n".to_vec()),
         Just(b"\n".to_vec()),
         Just(b"5\r\nhello\r\n".to_vec()),
