@@ -53,7 +53,11 @@ fn payload(criterion: &mut Criterion) {
         };
         let timestamp_us = 1_705_314_600_123_456;
         let mut buffer = Vec::new();
-        pack(&event, &Stamp { key_hash: 0, generation: 0, timestamp_us }, &mut buffer);
+        pack(
+            &event,
+            &Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us },
+            &mut buffer,
+        );
         let event = unpack(&buffer).unwrap();
         let id = EventId { boot: 0x0123_4567_89ab_cdef, sequence: 77 };
         let id_text = id.to_string();

@@ -64,9 +64,7 @@ fn accepted_events_allocate_nothing_on_the_callers_thread() {
         offer_steadily(&manager, Duration::from_micros(20));
     });
     assert_eq!(measured.count_total, 0, "{measured:?}");
-    eventually("all is delivered", || {
-        manager.stats("w").unwrap().delivered == 2 * EVENTS as u64
-    });
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == 2 * EVENTS as u64);
 }
 
 #[test]

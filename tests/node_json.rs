@@ -108,7 +108,8 @@ fn body(event: &Event) -> Vec<u8> {
         source_ip: event.source_ip.as_deref(),
         timestamp_us: None,
     };
-    let stamp = Stamp { key_hash: 0, generation: 0, timestamp_us: event.timestamp_us };
+    let stamp =
+        Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: event.timestamp_us };
     let (mut buffer, mut out) = (Vec::new(), Vec::new());
     pack(&event_ref, &stamp, &mut buffer);
     let id = EventId { boot: event.id.0, sequence: event.id.1 };

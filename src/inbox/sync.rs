@@ -25,15 +25,18 @@ mod model {
     };
     use std::collections::VecDeque;
 
+    /// A ring whose length is a plain relaxed atomic, so that looking at it orders nothing: the
+    /// model must not borrow the mutex's ordering where the real ring has its own.
     #[derive(Debug)]
     pub(in crate::inbox) struct Ring<T> {
         items: Mutex<VecDeque<T>>,
+        length: AtomicUsize,
         capacity: usize,
     }
 
     impl<T> Ring<T> {
         pub(in crate::inbox) fn new(capacity: usize) -> Self {
-            Ring { items: Mutex::new(VecDeque::new()), capacity }
+            Ring { items: Mutex::new(VecDeque::new()), length: AtomicUsize::new(0), capacity }
         }
 
         pub(in crate::inbox) fn push(&self, item: T) -> Result<(), T> {
@@ -42,19 +45,23 @@ mod model {
                 return Err(item);
             }
             items.push_back(item);
+            drop(items);
+            self.length.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
 
         pub(in crate::inbox) fn pop(&self) -> Option<T> {
-            self.items.lock().expect("loom mutexes are not poisoned").pop_front()
+            let item = self.items.lock().expect("loom mutexes are not poisoned").pop_front()?;
+            self.length.fetch_sub(1, Ordering::Relaxed);
+            Some(item)
         }
 
         pub(in crate::inbox) fn is_empty(&self) -> bool {
-            self.items.lock().expect("loom mutexes are not poisoned").is_empty()
+            self.length.load(Ordering::Relaxed) == 0
         }
 
         pub(in crate::inbox) fn len(&self) -> usize {
-            self.items.lock().expect("loom mutexes are not poisoned").len()
+            self.length.load(Ordering::Relaxed)
         }
     }
 }

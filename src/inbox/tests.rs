@@ -147,44 +147,63 @@ mod model {
         }
     }
 
-    /// Two callers, a worker that sleeps whenever the ring is empty, and a ringer that may leave
-    /// at any moment. If an event could be forgotten, the worker would wait for ever, and loom
-    /// would report the deadlock.
-    #[test]
-    fn no_event_is_forgotten_when_the_ringer_goes_to_sleep() {
+    /// The ringer rings while an event waits, and leaves when none does. Between two looks it
+    /// waits for the worker to have woken, which a nap would outlast.
+    fn leave(inbox: &Inbox<Rings>, bed: &Bell) {
+        while !inbox.unwatch() {
+            inbox.ring_doorbell();
+            bed.wait();
+        }
+    }
+
+    /// A caller, a worker that sleeps whenever the ring is empty, and a ringer. If an event could
+    /// be forgotten, the worker would wait for ever, and loom would report the deadlock. The two
+    /// halves of the ringer's day are two models, because loom remembers only seven stores to one
+    /// atomic, and forgets their order beyond.
+    fn check(ringer_starts_awake: bool, events: usize) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
-        model.check(|| {
+        model.check(move || {
             let (bell, bed) = (Bell::new(), Bell::new());
             let inbox = Arc::new(Inbox::new(4, Rings(bell.clone())));
-            inbox.watch();
+            if ringer_starts_awake {
+                inbox.watch();
+            }
             let caller = {
                 let inbox = inbox.clone();
                 thread::spawn(move || {
-                    inbox.push(vec![1]).unwrap();
-                    inbox.push(vec![2]).unwrap();
+                    for _ in 0..events {
+                        inbox.push(vec![1]).unwrap();
+                    }
                 })
             };
             let ringer = {
                 let (inbox, bed) = (inbox.clone(), bed.clone());
                 thread::spawn(move || {
-                    let mut seen = 0;
-                    // Awake for one look, then tries to sleep; woken, it looks until all is seen.
-                    inbox.ring_if_neglected(&mut seen);
-                    if inbox.unwatch() {
+                    if !ringer_starts_awake {
                         bed.wait();
                         inbox.watch();
                     }
-                    inbox.ring_doorbell();
+                    leave(&inbox, &bed);
                 })
             };
-            drain_until(&inbox, 2, &bell, &bed);
+            drain_until(&inbox, events, &bell, &bed);
             // The ringer may still sleep: nothing is left to wake it.
             *bed.rung.lock().unwrap() = true;
             bed.changed.notify_one();
             caller.join().unwrap();
             ringer.join().unwrap();
         });
+    }
+
+    #[test]
+    fn no_event_is_forgotten_when_the_ringer_leaves() {
+        check(true, 1);
+    }
+
+    #[test]
+    fn no_event_is_forgotten_when_the_ringer_is_woken_and_leaves_again() {
+        check(false, 2);
     }
 
     #[test]
