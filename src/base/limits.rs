@@ -8,6 +8,28 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const URL_BYTES_MAX: usize = 2048;
 /// Longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 1024;
+/// Runs of stars in a pattern, one at its very end not counted, beyond which it matches nothing:
+/// Redis gives up there, and so do we.
+pub const GLOB_STARS_FOLLOWED_MAX: usize = 1000;
+/// All different patterns of one matcher together, in bytes.
+pub const MATCHER_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Patterns with the same literal beginning (or end) that are tried one by one for a key. More of
+/// them share an automaton.
+pub const MATCHER_TRIED_MAX: usize = 4;
+/// Most patterns of an automaton whose states are all computed when it is built.
+pub const MATCHER_EAGER_PATTERNS_MAX: usize = 64;
+/// Largest automaton whose states are all computed when it is built, in bytes.
+pub const MATCHER_EAGER_BYTES_MAX: usize = 512 * 1024;
+/// Largest description (NFA) an automaton is made from, in bytes; beyond it there is none, and
+/// its patterns are tried one by one.
+pub const MATCHER_NFA_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// States of an automaton that one thread remembers, in bytes.
+pub const MATCHER_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Automatons whose states one thread remembers; the one unused for longest makes room.
+pub const MATCHER_CACHES_PER_THREAD_MAX: usize = 2;
+/// Steps of an automaton that a thread may compute in one burst. When they are used up, keys are
+/// matched against one pattern after the other until enough keys have passed.
+pub const MATCHER_STEPS_COMPUTED_MAX: u32 = 4096;
 /// Longest secret, bearer token or basic credential, in bytes.
 pub const SECRET_BYTES_MAX: usize = 4096;
 /// Most custom headers on one webhook.

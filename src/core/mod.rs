@@ -5,6 +5,7 @@
 
 pub mod event;
 pub mod failure;
+pub mod glob;
 pub mod http;
 pub mod json;
 pub mod ledger;
