@@ -1,5 +1,7 @@
 //! The engine against real sockets on loopback.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use ferrite::webhooks::{

@@ -159,7 +159,8 @@ fn name(error: &rustls::Error) -> Failure {
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
                 Failure::TlsWrongName
             }
-            Certificate::UnknownIssuer => Failure::TlsUntrusted,
+            // A signature that does not fit: another root of the same name.
+            Certificate::UnknownIssuer | Certificate::BadSignature => Failure::TlsUntrusted,
             _ => Failure::Tls,
         },
         _ => Failure::Tls,

@@ -32,6 +32,9 @@ use std::time::Duration;
 /// Time that cancelled operations get to end before the worker's ring is closed.
 const LAST_OPERATIONS_MS: u64 = 5;
 
+/// Takes an answer, once, on the worker's thread.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
 /// What a worker is asked, beside events.
 pub enum Control {
     /// A name was resolved for a connection.
@@ -46,14 +49,14 @@ pub enum Control {
         /// To which webhook.
         definition: Arc<Definition>,
         /// Takes the outcome.
-        reply: Box<dyn FnOnce(TestOutcome) + Send>,
+        reply: Reply<TestOutcome>,
     },
     /// Stop when nothing is pending, at the latest at the deadline.
     Drain {
         /// The deadline.
         deadline: Tick,
         /// Takes the number of deliveries that are left.
-        done: Box<dyn FnOnce(u64) + Send>,
+        done: Reply<u64>,
     },
     /// Stop now.
     Stop,
@@ -185,13 +188,13 @@ pub(super) struct Worker {
     current: RefCell<Option<Vec<u8>>>,
     /// Generation of the shard's snapshot.
     generation: Cell<u64>,
-    tests: RefCell<HashMap<u64, Box<dyn FnOnce(TestOutcome) + Send>>>,
+    tests: RefCell<HashMap<u64, Reply<TestOutcome>>>,
     next_test: Cell<u64>,
     /// What the ticker sleeps until.
     armed: Cell<Option<Tick>>,
     ticker: Signal,
     stop: Signal,
-    drain: RefCell<Option<(Tick, Box<dyn FnOnce(u64) + Send>)>>,
+    drain: RefCell<Option<(Tick, Reply<u64>)>>,
 }
 
 impl Worker {
