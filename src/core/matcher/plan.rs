@@ -60,10 +60,16 @@ impl<'a> Plan<'a> {
             let events = groups[index as usize].events;
             let literal = |text| Literal { text, role: Role::Tried, group: index, events };
             let (prefix, suffix) = (glob.literal_prefix(), glob.literal_suffix());
-            let fewer_at_back = sharing[&(End::Back, suffix)] < sharing[&(End::Front, prefix)];
-            if prefix.is_empty() && suffix.is_empty() {
+            let (at_front, at_back) =
+                (sharing[&(End::Front, prefix)], sharing[&(End::Back, suffix)]);
+            // The automaton is walked anyway when it has to take some of many, so it takes all.
+            let usable =
+                |literal: &[u8], shared| !literal.is_empty() && shared <= limits::MATCHER_TRIED_MAX;
+            let (front_is_usable, back_is_usable) =
+                (usable(prefix, at_front), usable(suffix, at_back));
+            if !front_is_usable && !back_is_usable {
                 self.automaton.push(index);
-            } else if prefix.is_empty() || !suffix.is_empty() && fewer_at_back {
+            } else if !front_is_usable || back_is_usable && at_back < at_front {
                 back.push(literal(suffix));
             } else {
                 front.push(literal(prefix));
