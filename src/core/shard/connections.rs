@@ -132,7 +132,10 @@ impl Shard {
             for index in std::mem::take(&mut self.endpoints[endpoint].idle) {
                 self.forget_connection(index as usize);
             }
-            self.remove_endpoint_if_unused(endpoint);
+            // The last of them may have taken the endpoint with it.
+            if self.endpoints.contains(endpoint) {
+                self.remove_endpoint_if_unused(endpoint);
+            }
         }
     }
 

@@ -1,0 +1,235 @@
+//! DEL-1: the counters add up exactly, and every end of an exchange is accounted for once.
+
+use super::super::faults::Plan;
+use super::super::history::{Attempt, Checkpoint, End, Ended, Entry, Happening, History, Row};
+use super::at;
+use ferrite::core::failure::Failure;
+use ferrite::core::ledger::{DeliveryOutcome, Tally};
+use std::collections::BTreeMap;
+
+/// What the counters of one webhook on one shard, or of one shard, must be.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Books {
+    triggered: u64,
+    delivered: u64,
+    dead: u64,
+    dropped: u64,
+    cancelled: u64,
+    pending: u64,
+    attempts: u64,
+    failed_attempts: u64,
+}
+
+impl Books {
+    fn of(tally: &Tally) -> Books {
+        Books {
+            triggered: tally.triggered,
+            delivered: tally.delivered,
+            dead: tally.dead,
+            dropped: tally.dropped,
+            cancelled: tally.cancelled,
+            pending: tally.pending,
+            attempts: tally.attempts,
+            failed_attempts: tally.failed_attempts,
+        }
+    }
+
+    fn balance(&self) -> bool {
+        self.triggered == self.delivered + self.dead + self.dropped + self.cancelled + self.pending
+    }
+
+    fn plus(self, other: Books) -> Books {
+        Books {
+            triggered: self.triggered + other.triggered,
+            delivered: self.delivered + other.delivered,
+            dead: self.dead + other.dead,
+            dropped: self.dropped + other.dropped,
+            cancelled: self.cancelled + other.cancelled,
+            pending: self.pending + other.pending,
+            attempts: self.attempts + other.attempts,
+            failed_attempts: self.failed_attempts + other.failed_attempts,
+        }
+    }
+}
+
+/// The books that the history itself leads to, by webhook and shard.
+#[derive(Default)]
+struct Ledgers {
+    books: BTreeMap<(u32, usize), Books>,
+    /// Stale connections, by shard.
+    stale: BTreeMap<usize, u64>,
+}
+
+impl Ledgers {
+    fn follow(&mut self, entry: &Entry) {
+        match &entry.what {
+            Happening::Accepted { shard, wanted, .. } => {
+                for wanted in wanted {
+                    let books = self.books.entry((wanted.webhook, *shard)).or_default();
+                    books.triggered += 1;
+                    *(if wanted.dropped { &mut books.dropped } else { &mut books.pending }) += 1;
+                }
+            }
+            Happening::Ended(Ended { end: End::Stale, shard, test: false, .. }) => {
+                *self.stale.entry(*shard).or_default() += 1;
+            }
+            Happening::Attempt(attempt) => {
+                let books = self.books.entry((attempt.name.webhook, attempt.shard)).or_default();
+                books.attempts += 1;
+                match attempt.outcome {
+                    DeliveryOutcome::Ok => books.delivered += 1,
+                    DeliveryOutcome::Failed => books.failed_attempts += 1,
+                    DeliveryOutcome::Dead => {
+                        (books.dead, books.failed_attempts) =
+                            (books.dead + 1, books.failed_attempts + 1);
+                    }
+                }
+                if attempt.outcome != DeliveryOutcome::Failed {
+                    books.pending = books.pending.wrapping_sub(1);
+                }
+            }
+            Happening::Deleted { shard, webhook } => {
+                let books = self.books.entry((*webhook, *shard)).or_default();
+                books.cancelled += std::mem::take(&mut books.pending);
+            }
+            _ => {}
+        }
+    }
+
+    fn compare_row(&self, row: &Row) -> Result<(), String> {
+        let expected = self.books.get(&(row.webhook, row.shard)).copied().unwrap_or_default();
+        let counted = Books::of(&row.tally);
+        if counted != expected || !counted.balance() {
+            return Err(format!(
+                "webhook {} on shard {}: counted {counted:?}, but it was {expected:?}",
+                row.webhook, row.shard
+            ));
+        }
+        Ok(())
+    }
+
+    fn compare(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        checkpoint.rows.iter().try_for_each(|row| self.compare_row(row))?;
+        for (shard, row) in checkpoint.shards.iter().enumerate() {
+            let own = self.books.iter().filter(|((_, of), _)| *of == shard);
+            let expected = own.fold(Books::default(), |sum, (_, books)| sum.plus(*books));
+            let counted = Books::of(&row.totals);
+            if counted != expected || counted.pending != row.pending as u64 {
+                return Err(format!("totals of {shard}: {counted:?}, but it was {expected:?}"));
+            }
+            if row.totals.in_flight != row.busy as u64 {
+                return Err(format!("{shard}: {} in flight of {row:?}", row.totals.in_flight));
+            }
+            let of_webhooks = checkpoint.rows.iter().filter(|row| row.shard == shard);
+            if of_webhooks.map(|row| row.tally.in_flight).sum::<u64>() != row.totals.in_flight {
+                return Err(format!("in flight of the webhooks of {shard} is not {row:?}"));
+            }
+            let stale = self.stale.get(&shard).copied().unwrap_or_default();
+            if row.totals.resent != stale {
+                return Err(format!("{shard}: {} resent, {stale} stale", row.totals.resent));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// At every moment of rest, each counter of each webhook on each shard, and of each shard, is
+/// exactly what happened.
+pub fn accounting(history: &History, _: &Plan) -> Result<(), String> {
+    let mut ledgers = Ledgers::default();
+    for entry in &history.entries {
+        ledgers.follow(entry);
+        if let Happening::Checkpoint(checkpoint) = &entry.what {
+            ledgers.compare(checkpoint).map_err(|message| at(entry.at, &message))?;
+        }
+    }
+    Ok(())
+}
+
+/// In the end nothing is pending, no connection is open and no timer is left.
+pub fn settled(history: &History, _: &Plan) -> Result<(), String> {
+    for entry in &history.entries {
+        if let Happening::Settled { links_open, deliveries_pending, timers_left } = entry.what
+            && (links_open, deliveries_pending, timers_left) != (0, 0, 0)
+        {
+            return Err(format!(
+                "in the end {links_open} connections are open, {deliveries_pending} deliveries \
+                 pending, {timers_left} timers left"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Every end of an exchange that counts is logged once and as what it was, within the call that
+/// brought it about; nothing else is logged.
+pub fn outcomes(history: &History, _: &Plan) -> Result<(), String> {
+    let mut ended: Vec<Ended> = Vec::new();
+    let mut logged: Vec<Attempt> = Vec::new();
+    let mut call = 0;
+    for entry in &history.entries {
+        if entry.call != call {
+            compare_call(&mut ended, &mut logged).map_err(|message| at(entry.at, &message))?;
+            call = entry.call;
+        }
+        match &entry.what {
+            Happening::Ended(one) if !one.test => ended.push(*one),
+            Happening::Attempt(attempt) => logged.push(attempt.clone()),
+            _ => {}
+        }
+    }
+    compare_call(&mut ended, &mut logged)
+}
+
+fn compare_call(ended: &mut Vec<Ended>, logged: &mut Vec<Attempt>) -> Result<(), String> {
+    // Those that are known by name first: the others take what is left.
+    ended.sort_by_key(|ended| ended.request.is_none());
+    for ended in ended.drain(..) {
+        let Some((status, failure)) = ended.end.expected_log() else { continue };
+        let found = logged.iter().position(|attempt| {
+            (attempt.status, attempt.failure) == (status, failure)
+                && ended.request.is_none_or(|name| attempt.name == name)
+        });
+        match found {
+            Some(index) => drop(logged.swap_remove(index)),
+            None => return Err(format!("{ended:?} is not in the log, but {logged:?}")),
+        }
+    }
+    match logged.pop() {
+        None => Ok(()),
+        Some(attempt) => Err(format!("nothing ended as the log says: {attempt:?}")),
+    }
+}
+
+/// Whoever asks for a test delivery gets one outcome, and it is that of its exchange.
+pub fn tests(history: &History, _: &Plan) -> Result<(), String> {
+    let mut asked: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut ends: Vec<(u64, Ended)> = Vec::new();
+    let mut done = Vec::new();
+    for entry in &history.entries {
+        match &entry.what {
+            Happening::TestAsked { token } => drop(asked.insert(*token, false)),
+            Happening::Ended(ended) if ended.test => ends.push((entry.call, *ended)),
+            Happening::TestDone { token, status, failure } => {
+                if asked.insert(*token, true) != Some(false) {
+                    return Err(at(entry.at, &format!("test {token} was not open")));
+                }
+                if *failure != Some(Failure::Internal) {
+                    done.push((entry.call, *status, *failure));
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some((token, _)) = asked.iter().find(|(_, done)| !**done) {
+        return Err(format!("test {token} never got an outcome"));
+    }
+    for (call, ended) in ends {
+        let Some((status, failure)) = ended.end.expected_log() else { continue };
+        match done.iter().position(|done| *done == (call, status, failure)) {
+            Some(index) => drop(done.swap_remove(index)),
+            None => return Err(format!("{ended:?} was not what the test said")),
+        }
+    }
+    Ok(())
+}

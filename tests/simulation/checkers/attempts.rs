@@ -1,0 +1,251 @@
+//! DEL-2 and DEL-3: how often, when, and with what a delivery is tried.
+
+use super::super::faults::Plan;
+use super::super::history::{Attempt, End, Entry, Happening, History, RequestName, Sent, Terms};
+use super::at;
+use ferrite::core::ledger::DeliveryOutcome;
+use ferrite::core::retry::{RetryBackoff, RetryPolicy};
+use std::collections::BTreeMap;
+
+const GONE: u16 = 410;
+
+/// The terms of each webhook as each shard knows them.
+#[derive(Default)]
+pub struct Known {
+    terms: BTreeMap<(usize, u32), Terms>,
+}
+
+impl Known {
+    pub fn follow(&mut self, entry: &Entry) {
+        if let Happening::Learned { shard, webhook, terms } = &entry.what {
+            self.terms.insert((*shard, *webhook), *terms);
+        }
+    }
+
+    pub fn of(&self, shard: usize, webhook: u32) -> Option<&Terms> {
+        self.terms.get(&(shard, webhook))
+    }
+}
+
+/// Attempts count from 1, one by one; a delivery is dead after 1 + retries of them and not
+/// before; 410 counts nothing; only 2xx is success.
+pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
+    let mut known = Known::default();
+    let mut counts: BTreeMap<RequestName, u32> = BTreeMap::new();
+    for entry in &history.entries {
+        known.follow(entry);
+        let verdict = match &entry.what {
+            Happening::Sent(sent) if sent.event.is_some() => {
+                let counted = counts.get(&sent.name).copied().unwrap_or_default();
+                (sent.attempt == counted + 1)
+                    .then_some(())
+                    .ok_or_else(|| format!("{counted} attempts were counted before {sent:?}"))
+            }
+            Happening::Attempt(attempt) => {
+                let counted = counts.entry(attempt.name).or_default();
+                let retries = known.of(attempt.shard, attempt.name.webhook);
+                check_attempt(attempt, counted, retries.map_or(0, |terms| terms.retry.retries))
+            }
+            _ => Ok(()),
+        };
+        verdict.map_err(|message| at(entry.at, &message))?;
+    }
+    Ok(())
+}
+
+fn check_attempt(attempt: &Attempt, counted: &mut u32, retries: u32) -> Result<(), String> {
+    let success = attempt.status.is_some_and(|status| (200..300).contains(&status));
+    let expected = if attempt.status == Some(GONE) {
+        (DeliveryOutcome::Failed, (*counted).max(1))
+    } else {
+        let before = *counted;
+        *counted += 1;
+        let outcome = match success {
+            true => DeliveryOutcome::Ok,
+            false if before >= retries => DeliveryOutcome::Dead,
+            false => DeliveryOutcome::Failed,
+        };
+        (outcome, *counted)
+    };
+    if (attempt.outcome, attempt.attempt) != expected {
+        return Err(format!("with {retries} retries, {expected:?} expected: {attempt:?}"));
+    }
+    Ok(())
+}
+
+/// The shortest time between an attempt that failed as number `counted` and the next.
+fn delay_us_min(policy: &RetryPolicy, counted: u32) -> u64 {
+    let first = policy.delay_ms as f64;
+    let grown = match policy.backoff {
+        RetryBackoff::Fixed => first,
+        RetryBackoff::Linear => first * f64::from(counted),
+        RetryBackoff::Exponential => first * policy.multiplier.powi(counted as i32 - 1),
+    };
+    (grown.min(policy.delay_ms_max as f64) * 1000.0).floor() as u64
+}
+
+/// The longest such time: the shortest and its jitter.
+pub fn delay_us_max(policy: &RetryPolicy, counted: u32) -> u64 {
+    (delay_us_min(policy, counted) as f64 * (1.0 + policy.jitter)) as u64 + 1
+}
+
+/// No retry comes before the policy's delay has passed.
+pub fn retry_times(history: &History, _: &Plan) -> Result<(), String> {
+    let mut known = Known::default();
+    let mut earliest: BTreeMap<RequestName, (usize, u64)> = BTreeMap::new();
+    for entry in &history.entries {
+        known.follow(entry);
+        match &entry.what {
+            Happening::Attempt(attempt) if attempt.status != Some(GONE) => {
+                let Some(terms) = known.of(attempt.shard, attempt.name.webhook) else { continue };
+                let due = entry.at + delay_us_min(&terms.retry, attempt.attempt);
+                earliest.insert(attempt.name, (attempt.shard, due));
+            }
+            Happening::Sent(sent) => {
+                if let Some((_, due)) = earliest.get(&sent.name)
+                    && sent.assigned_at < *due
+                {
+                    return Err(at(entry.at, &format!("not before {due} us: {sent:?}")));
+                }
+            }
+            // Waiting times end with the life of the worker that kept them.
+            Happening::Salvaged { shard } => earliest.retain(|_, (of, _)| of != shard),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a webhook must not be sent to, and from which call on.
+#[derive(Clone, Copy)]
+enum Hold {
+    Until { at: u64, from_call: u64 },
+    Stopped { from_call: u64 },
+}
+
+/// `Retry-After` on 429 and 503 is obeyed by the whole webhook on that shard; 410 and a command
+/// stop a webhook until it is enabled.
+pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
+    let mut known = Known::default();
+    let mut sents: BTreeMap<u32, Sent> = BTreeMap::new();
+    let mut holds: BTreeMap<(Option<usize>, u32), Hold> = BTreeMap::new();
+    for entry in &history.entries {
+        match &entry.what {
+            Happening::Learned { shard, webhook, terms } => {
+                let moved = known.of(*shard, *webhook).is_some_and(|old| {
+                    (old.endpoint, old.revision) != (terms.endpoint, terms.revision)
+                });
+                if moved {
+                    holds.remove(&(Some(*shard), *webhook));
+                }
+            }
+            Happening::Sent(sent) if sent.event.is_some() => {
+                sents.insert(sent.link, sent.clone());
+                for shard in [Some(sent.shard), None] {
+                    if let Some(hold) = holds.get(&(shard, sent.name.webhook))
+                        && !hold.allows(sent)
+                    {
+                        return Err(at(entry.at, &format!("the webhook is on hold: {sent:?}")));
+                    }
+                }
+            }
+            Happening::Ended(ended) if !ended.test => {
+                let Some(sent) = sents.remove(&ended.link) else { continue };
+                let terms = known.of(ended.shard, sent.name.webhook);
+                if terms.is_some_and(|terms| terms.revision != sent.revision) {
+                    continue;
+                }
+                let (webhook, from_call) = (sent.name.webhook, entry.call);
+                match ended.end {
+                    End::Status { status: GONE, .. } => {
+                        holds.insert((None, webhook), Hold::Stopped { from_call });
+                    }
+                    End::Status { retry_at: Some(at), .. } => {
+                        let known = holds.get(&(Some(ended.shard), webhook));
+                        if !matches!(known, Some(Hold::Until { at: known, .. }) if *known > at) {
+                            let hold = Hold::Until { at, from_call };
+                            holds.insert((Some(ended.shard), webhook), hold);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Happening::StatusSet { webhook, active: true } => {
+                holds.remove(&(None, *webhook));
+            }
+            Happening::StatusSet { webhook, active: false } => {
+                let hold = Hold::Stopped { from_call: entry.call + 1 };
+                holds.insert((None, *webhook), hold);
+            }
+            Happening::Salvaged { shard } => holds.retain(|(of, _), _| *of != Some(*shard)),
+            _ => {}
+        }
+        known.follow(entry);
+    }
+    Ok(())
+}
+
+impl Hold {
+    fn allows(self, sent: &Sent) -> bool {
+        match self {
+            // What was given to a connection before is on its way.
+            Hold::Until { at, from_call } => {
+                sent.assigned_call < from_call || sent.assigned_at >= at
+            }
+            Hold::Stopped { from_call } => sent.assigned_call < from_call,
+        }
+    }
+}
+
+/// An event has one id, and an id one event; every attempt has the same body and signature, and
+/// goes where its webhook points.
+pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
+    let mut known = Known::default();
+    let mut bodies: BTreeMap<u64, (Option<u32>, u64)> = BTreeMap::new();
+    let mut signatures: BTreeMap<RequestName, Option<String>> = BTreeMap::new();
+    let mut ids: BTreeMap<u32, u64> = BTreeMap::new();
+    for entry in &history.entries {
+        known.follow(entry);
+        let Happening::Sent(sent) = &entry.what else { continue };
+        let fresh = (sent.event, sent.body);
+        if *bodies.entry(sent.name.id).or_insert(fresh) != fresh {
+            return Err(at(entry.at, &format!("the body or event of an id changed: {sent:?}")));
+        }
+        let signature = signatures.entry(sent.name).or_insert_with(|| sent.signature.clone());
+        if *signature != sent.signature {
+            return Err(at(entry.at, &format!("the signature changed: {sent:?}")));
+        }
+        let Some(event) = sent.event else { continue };
+        if *ids.entry(event).or_insert(sent.name.id) != sent.name.id {
+            return Err(at(entry.at, &format!("event {event} has a second id: {sent:?}")));
+        }
+        let Some(terms) = known.of(sent.shard, sent.name.webhook) else { continue };
+        if (terms.endpoint, terms.revision) != (sent.endpoint, sent.revision) {
+            return Err(at(entry.at, &format!("{terms:?} says otherwise: {sent:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// What was wholly answered 2xx is not sent again.
+pub fn duplicates(history: &History, _: &Plan) -> Result<(), String> {
+    let mut on_link: BTreeMap<u32, RequestName> = BTreeMap::new();
+    let mut answered: BTreeMap<RequestName, u64> = BTreeMap::new();
+    for entry in &history.entries {
+        match &entry.what {
+            Happening::Sent(sent) => {
+                on_link.insert(sent.link, sent.name);
+                if let Some(time) = answered.get(&sent.name) {
+                    return Err(at(entry.at, &format!("answered 2xx at {time} us: {sent:?}")));
+                }
+            }
+            Happening::Answered { link, status: 200..=299 } => {
+                if let Some(name) = on_link.get(link) {
+                    answered.insert(*name, entry.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

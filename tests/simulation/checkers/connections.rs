@@ -1,0 +1,168 @@
+//! DEL-4, DEL-5 and ORD-2's windows: how connections are used.
+
+use super::super::faults::Plan;
+use super::super::history::{End, Ended, Happening, History, RequestName};
+use super::at;
+use super::attempts::Known;
+use ferrite::core::failure::Failure;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A request that met a stale connection goes out again at once, on a new connection (DEL-4; that
+/// it is not counted is for the rules "outcomes" and "attempts").
+pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
+    let mut known = Known::default();
+    let mut endpoints: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut opened: Vec<(usize, usize, u32)> = Vec::new();
+    let mut again: BTreeMap<RequestName, u32> = BTreeMap::new();
+    let mut call = 0;
+    for entry in &history.entries {
+        known.follow(entry);
+        if entry.call != call {
+            (call, opened) = (entry.call, Vec::new());
+        }
+        match &entry.what {
+            Happening::Opening { link, shard, endpoint, .. } => {
+                endpoints.insert(*link, *endpoint);
+                opened.push((*shard, *endpoint, *link));
+            }
+            Happening::Ended(Ended { link, shard, end: End::Stale, request, .. }) => {
+                let Some(name) = request else { continue };
+                let here = endpoints.get(link).copied();
+                if known.of(*shard, name.webhook).map(|terms| terms.endpoint) != here {
+                    continue;
+                }
+                let fresh = opened.iter().find(|(of, to, _)| of == shard && Some(*to) == here);
+                match fresh {
+                    Some((_, _, fresh)) => drop(again.insert(*name, *fresh)),
+                    None => {
+                        let message = format!("{name:?} met a stale connection and waits");
+                        return Err(at(entry.at, &message));
+                    }
+                }
+            }
+            Happening::Sent(sent) => {
+                if again.remove(&sent.name).is_some() && sent.reused {
+                    return Err(at(entry.at, &format!("on a used connection again: {sent:?}")));
+                }
+            }
+            Happening::Learned { webhook, .. } => again.retain(|name, _| name.webhook != *webhook),
+            Happening::Salvaged { .. } => again.clear(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// No exchange outlives its deadline, none is called too late before it, and a connection whose
+/// exchange timed out, or that is closed, is never used again (DEL-5).
+pub fn deadlines(history: &History, plan: &Plan) -> Result<(), String> {
+    let mut timeouts: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    let mut finished: BTreeSet<u32> = BTreeSet::new();
+    for entry in &history.entries {
+        match &entry.what {
+            Happening::Learned { webhook, terms, .. } => {
+                timeouts.entry(*webhook).or_default().push(terms.timeout_ms * 1000);
+            }
+            Happening::Closed { link } => drop(finished.insert(*link)),
+            Happening::Sent(sent) if finished.contains(&sent.link) => {
+                return Err(at(entry.at, &format!("on a finished connection: {sent:?}")));
+            }
+            Happening::Ended(ended) => {
+                let timed_out = ended.end == End::Failed(Failure::Timeout);
+                if timed_out {
+                    finished.insert(ended.link);
+                }
+                let Some(timeouts) = ended.request.and_then(|name| timeouts.get(&name.webhook))
+                else {
+                    continue;
+                };
+                let longest = timeouts.iter().max().copied().unwrap_or_default() + plan.late_us;
+                let shortest = timeouts.iter().min().copied().unwrap_or_default();
+                let took = entry.at - ended.assigned_at;
+                if took > longest || timed_out && took < shortest {
+                    let message = format!("after {took} us of {timeouts:?}: {ended:?}");
+                    return Err(at(entry.at, &message));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The connections of a shard, in all and to one endpoint, and the deliveries of a webhook that
+/// are under way, stay within their bounds.
+pub fn windows(history: &History, plan: &Plan) -> Result<(), String> {
+    connections_are_bounded(history, plan)?;
+    deliveries_are_bounded(history)
+}
+
+fn connections_are_bounded(history: &History, plan: &Plan) -> Result<(), String> {
+    let mut open: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    let mut counts: BTreeMap<(usize, Option<usize>), usize> = BTreeMap::new();
+    let mut call = 0;
+    for entry in &history.entries {
+        // One call may say of the new connection before of the end of the old one.
+        if entry.call != call {
+            call = entry.call;
+            for ((shard, endpoint), count) in &counts {
+                let bound = match endpoint {
+                    Some(_) => plan.endpoint_connections_max,
+                    None => plan.connections_max,
+                };
+                if *count > bound {
+                    let message = format!("{count} connections of {shard} to {endpoint:?}");
+                    return Err(at(entry.at, &message));
+                }
+            }
+        }
+        match &entry.what {
+            // Test deliveries have connections of their own, beyond the bounds.
+            Happening::Opening { link, shard, endpoint, test: false } => {
+                open.insert(*link, (*shard, *endpoint));
+                *counts.entry((*shard, Some(*endpoint))).or_default() += 1;
+                *counts.entry((*shard, None)).or_default() += 1;
+            }
+            Happening::Closed { link } => {
+                if let Some((shard, endpoint)) = open.remove(link) {
+                    *counts.entry((shard, Some(endpoint))).or_default() -= 1;
+                    *counts.entry((shard, None)).or_default() -= 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn deliveries_are_bounded(history: &History) -> Result<(), String> {
+    let mut known = Known::default();
+    // The widest window of each webhook on each shard, and the call that changed it last.
+    let mut widest: BTreeMap<(usize, u32), (u32, u64)> = BTreeMap::new();
+    let mut open: BTreeMap<u32, (usize, u32)> = BTreeMap::new();
+    for entry in &history.entries {
+        known.follow(entry);
+        match &entry.what {
+            Happening::Learned { shard, webhook, terms } => {
+                let known = widest.entry((*shard, *webhook)).or_default();
+                *known = (known.0.max(terms.window), entry.call + 1);
+            }
+            Happening::Sent(sent) if sent.event.is_some() => {
+                let place = (sent.shard, sent.name.webhook);
+                open.insert(sent.link, place);
+                let under_way = open.values().filter(|other| **other == place).count();
+                let Some(terms) = known.of(place.0, place.1) else { continue };
+                // A narrower window holds for what is begun under it.
+                let (widest, changed) = widest.get(&place).copied().unwrap_or_default();
+                let bound = if sent.assigned_call > changed { terms.window } else { widest };
+                if under_way > bound as usize {
+                    let message = format!("{under_way} of {bound} under way: {sent:?}");
+                    return Err(at(entry.at, &message));
+                }
+            }
+            Happening::Ended(ended) => drop(open.remove(&ended.link)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

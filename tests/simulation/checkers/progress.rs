@@ -1,0 +1,104 @@
+//! ORD-2: nothing that may be sent waits.
+
+use super::super::faults::Plan;
+use super::super::history::{Checkpoint, End, Ended, Happening, History};
+use super::at;
+use super::attempts::{Known, delay_us_max};
+use super::order::Lanes;
+use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
+use std::collections::BTreeMap;
+
+/// What keeps deliveries from being sent, as far as the history tells.
+#[derive(Default)]
+struct Waits {
+    lanes: Lanes,
+    known: Known,
+    /// Until when, at the latest, the head of a lane waits for its retry.
+    retries: BTreeMap<(u32, u32), u64>,
+    /// Until when, at the latest, a webhook is on hold.
+    holds: BTreeMap<(usize, u32), u64>,
+}
+
+/// At every moment of rest: a webhook that is active and not on hold, whose window has room and
+/// that has a lane that is ready, waits only for a connection, and none can be had.
+pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
+    let mut waits = Waits::default();
+    for entry in &history.entries {
+        waits.lanes.follow(entry);
+        waits.known.follow(entry);
+        match &entry.what {
+            Happening::Attempt(attempt) if attempt.outcome == DeliveryOutcome::Failed => {
+                let Some(terms) = waits.known.of(attempt.shard, attempt.name.webhook) else {
+                    continue;
+                };
+                // 410 leaves the head ready.
+                let delay = match attempt.status {
+                    Some(410) => 0,
+                    _ => delay_us_max(&terms.retry, attempt.attempt),
+                };
+                let lane = (attempt.name.webhook, attempt.key);
+                waits.retries.insert(lane, entry.at + delay);
+            }
+            Happening::Attempt(attempt) => {
+                waits.retries.remove(&(attempt.name.webhook, attempt.key));
+            }
+            Happening::Ended(Ended {
+                shard,
+                end: End::Status { retry_at: Some(until), .. },
+                request: Some(name),
+                test: false,
+                ..
+            }) => {
+                let hold = waits.holds.entry((*shard, name.webhook)).or_default();
+                *hold = (*hold).max(*until);
+            }
+            Happening::Checkpoint(checkpoint) => {
+                let verdict = waits.check(entry.at, checkpoint, plan);
+                verdict.map_err(|message| at(entry.at, &message))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl Waits {
+    fn check(&self, now: u64, checkpoint: &Checkpoint, plan: &Plan) -> Result<(), String> {
+        for row in &checkpoint.rows {
+            let Some(terms) = self.known.of(row.shard, row.webhook) else { continue };
+            let place = (row.shard, row.webhook);
+            let held = self.holds.get(&place).is_some_and(|until| until + plan.late_us >= now);
+            if row.status != WebhookStatus::Active || held {
+                continue;
+            }
+            let ready = self.ready_lanes(now, place, plan).saturating_sub(row.tally.in_flight);
+            if ready == 0 || row.tally.in_flight >= u64::from(terms.window) {
+                continue;
+            }
+            let shard = &checkpoint.shards[row.shard];
+            let full_here = shard.open_by_endpoint[terms.endpoint] >= plan.endpoint_connections_max;
+            let full = shard.open >= plan.connections_max && shard.idle == 0;
+            if !full_here && !full {
+                return Err(format!(
+                    "{ready} lanes of webhook {} are ready, {} are in flight in a window of {}, \
+                     and connections can be had: {shard:?}",
+                    row.webhook, row.tally.in_flight, terms.window
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lanes of a webhook on a shard that do not wait for a retry, those in flight included.
+    fn ready_lanes(&self, now: u64, (shard, webhook): (usize, u32), plan: &Plan) -> u64 {
+        let lanes = self
+            .lanes
+            .lanes
+            .iter()
+            .filter(|((of, _), (place, _))| *of == webhook && *place == shard);
+        let ready = lanes.filter(|(lane, _)| {
+            self.retries.get(lane).is_none_or(|until| until + plan.late_us < now)
+        });
+        ready.count() as u64
+    }
+}

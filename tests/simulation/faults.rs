@@ -1,0 +1,149 @@
+//! What a seed decides about a run before it begins.
+//!
+//! Swarm testing: each seed switches whole kinds of fault off, because runs in which everything
+//! goes wrong at once hide what happens when one thing goes wrong often.
+
+use super::dice::Dice;
+use ferrite::core::retry::{RetryBackoff, RetryPolicy};
+
+macro_rules! switches {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Which kinds of fault, and of operation, a run has.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Faults { $($(#[$doc])* pub $name: bool,)* }
+
+        impl Faults {
+            /// Each kind with even odds.
+            pub fn draw(dice: &mut Dice) -> Faults {
+                Faults { $($name: dice.chance(500),)* }
+            }
+
+            /// The names of the kinds that are on.
+            pub fn names(&self) -> Vec<&'static str> {
+                [$((stringify!($name), self.$name),)*]
+                    .into_iter()
+                    .filter_map(|(name, on)| on.then_some(name))
+                    .collect()
+            }
+        }
+    };
+}
+
+switches! {
+    server_errors,
+    client_errors,
+    redirects,
+    gone,
+    busy,
+    /// Connections break: before, within and after a request, and within a response.
+    resets,
+    /// Connections are closed in an orderly way at the same places.
+    closes,
+    /// An endpoint never answers, or stops in the middle.
+    hangs,
+    /// Responses come in pieces.
+    pieces,
+    /// Chunked, close-delimited, HTTP/1.0, interim responses.
+    framings,
+    garbage,
+    /// Bytes that nobody asked for, on an idle connection or behind a response.
+    unsolicited,
+    /// An idle connection is closed by the endpoint, maybe while a request is on its way.
+    stale,
+    refusals,
+    slow_connects,
+    /// The driver cannot write a request whole.
+    write_failures,
+    slow_answers,
+    updates,
+    deletes,
+    disables,
+    tests,
+    breakdowns,
+    /// Queues are short, and what finds them full is dropped.
+    overload,
+    /// `handle_timeout` is also called when it is not due.
+    spurious,
+    /// The driver still says something about connections that are gone.
+    late_words,
+    bursts,
+    hot_keys,
+    idle_periods,
+}
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub faults: Faults,
+    /// How many of a thousand exchanges meet a fault.
+    pub fault_parts: u64,
+    pub shards: usize,
+    pub endpoints: usize,
+    pub webhooks: usize,
+    pub keys: usize,
+    pub events: usize,
+    /// Virtual time in which things happen, before everything heals.
+    pub duration_us: u64,
+    pub endpoint_connections_max: usize,
+    pub connections_max: usize,
+    pub idle_timeout_ms: u64,
+    pub pending_max: usize,
+    /// How late the driver's timer is.
+    pub late_us: u64,
+}
+
+impl Plan {
+    pub fn draw(seed: u64, dice: &mut Dice) -> Plan {
+        let faults = Faults::draw(dice);
+        let shards = dice.pick(&[1, 1, 2, 3]);
+        Plan {
+            seed,
+            faults,
+            fault_parts: dice.pick(&[20, 100, 300, 600]),
+            shards,
+            endpoints: 1 + dice.below(4),
+            webhooks: 1 + dice.below(5),
+            keys: dice.pick(&[1, 3, 10, 30]),
+            events: dice.pick(&[20, 60, 60, 120]),
+            duration_us: dice.pick(&[300_000, 2_000_000, 10_000_000]),
+            endpoint_connections_max: dice.pick(&[1, 2, 4, 64]),
+            connections_max: dice.pick(&[2, 4, 1000, 1000]),
+            idle_timeout_ms: dice.pick(&[50, 1000, 30_000]),
+            pending_max: if faults.overload { dice.pick(&[1, 5, 20]) } else { 100_000 },
+            late_us: dice.pick(&[0, 0, 1000]),
+        }
+    }
+
+    /// A quiet run of one of everything, for scenarios.
+    pub fn quiet() -> Plan {
+        Plan {
+            seed: 0,
+            faults: Faults::default(),
+            fault_parts: 0,
+            shards: 1,
+            endpoints: 1,
+            webhooks: 0,
+            keys: 0,
+            events: 0,
+            duration_us: 0,
+            endpoint_connections_max: 64,
+            connections_max: 1000,
+            idle_timeout_ms: 30_000,
+            pending_max: 100_000,
+            late_us: 0,
+        }
+    }
+}
+
+/// When failed deliveries are tried again, by chance.
+pub fn draw_retry(dice: &mut Dice) -> RetryPolicy {
+    RetryPolicy {
+        retries: dice.pick(&[0, 1, 2, 3, 6]),
+        delay_ms: dice.pick(&[0, 1, 10, 100, 500]),
+        backoff: dice.pick(&[RetryBackoff::Fixed, RetryBackoff::Linear, RetryBackoff::Exponential]),
+        multiplier: dice.pick(&[1.0, 1.5, 2.0]),
+        delay_ms_max: dice.pick(&[20, 1000]),
+        jitter: dice.pick(&[0.0, 0.1, 0.5]),
+    }
+}

@@ -1,0 +1,251 @@
+//! What happened in a run, in order: the only thing that the checkers look at.
+//!
+//! Entries come from two sides that know nothing of each other: the world's own knowledge of the
+//! bytes it moved, and what the shard counted and logged.
+
+use ferrite::core::failure::Failure;
+use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
+use ferrite::core::retry::RetryPolicy;
+
+#[derive(Debug, Default, Clone)]
+pub struct History {
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Virtual time, in microseconds.
+    pub at: u64,
+    /// Counts the driver's calls of shards: what one call led to has one number.
+    pub call: u64,
+    pub what: Happening,
+}
+
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// A shard took in an event that webhooks want.
+    Accepted {
+        shard: usize,
+        event: u32,
+        key: u32,
+        wanted: Vec<Wanted>,
+    },
+    /// A shard learned of a webhook, or of its change.
+    Learned {
+        shard: usize,
+        webhook: u32,
+        terms: Terms,
+    },
+    /// A shard learned that a webhook is deleted.
+    Deleted {
+        shard: usize,
+        webhook: u32,
+    },
+    /// The shard wants a connection, and has something to send over it.
+    Opening {
+        link: u32,
+        shard: usize,
+        endpoint: usize,
+        test: bool,
+    },
+    Connected {
+        link: u32,
+    },
+    /// A request was written.
+    Sent(Sent),
+    /// The endpoint's whole answer has reached the driver.
+    Answered {
+        link: u32,
+        status: u16,
+    },
+    /// An exchange is over, as far as the shard was told or has said itself.
+    Ended(Ended),
+    /// The shard logged an attempt.
+    Attempt(Attempt),
+    /// A connection is gone.
+    Closed {
+        link: u32,
+    },
+    /// A shard broke down and was rebuilt.
+    Salvaged {
+        shard: usize,
+    },
+    /// A command changed whether a webhook gets deliveries.
+    StatusSet {
+        webhook: u32,
+        active: bool,
+    },
+    TestAsked {
+        token: u64,
+    },
+    TestDone {
+        token: u64,
+        status: Option<u16>,
+        failure: Option<Failure>,
+    },
+    /// A call of `handle_timeout` before it was due; what it changed, if anything.
+    Spurious {
+        shard: usize,
+        changed: Option<String>,
+    },
+    Checkpoint(Checkpoint),
+    /// All is delivered and all timers have run out.
+    Settled {
+        links_open: usize,
+        deliveries_pending: usize,
+        timers_left: usize,
+    },
+    /// The driver's and the shard's agreement was broken.
+    Broken {
+        message: String,
+    },
+}
+
+/// A webhook that wants an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub webhook: u32,
+    /// Its queue was full, and the event was accepted knowing that.
+    pub dropped: bool,
+}
+
+/// What a webhook asks for, as far as a checker needs it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    pub retry: RetryPolicy,
+    pub timeout_ms: u64,
+    /// The shard's part of the concurrency.
+    pub window: u32,
+    pub endpoint: usize,
+    /// Counts the changes of the webhook.
+    pub revision: u32,
+}
+
+/// Names a request: which webhook, which event id (its counting part).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestName {
+    pub webhook: u32,
+    pub id: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    pub link: u32,
+    pub shard: usize,
+    /// Where the connection leads.
+    pub endpoint: usize,
+    pub name: RequestName,
+    /// The revision that the request was written by.
+    pub revision: u32,
+    /// `None` for a test delivery.
+    pub event: Option<u32>,
+    pub key: u32,
+    pub attempt: u32,
+    /// A hash of the body's bytes.
+    pub body: u64,
+    pub signature: Option<String>,
+    /// When the shard decided to send it.
+    pub assigned_at: u64,
+    /// In which call it decided that.
+    pub assigned_call: u64,
+    /// The connection has carried a whole exchange before.
+    pub reused: bool,
+}
+
+/// The end of what a connection was busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pub link: u32,
+    pub shard: usize,
+    pub end: End,
+    /// `None`: nothing had been written yet.
+    pub request: Option<RequestName>,
+    pub assigned_at: u64,
+    pub test: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// An answer stands. `retry_at` is when the endpoint wants to hear again.
+    Status {
+        status: u16,
+        retry_at: Option<u64>,
+    },
+    Failed(Failure),
+    /// The connection had gone stale: DEL-4.
+    Stale,
+    /// The shard gave it up because the webhook was deleted or changed.
+    Withdrawn,
+    /// The shard broke down.
+    Lost,
+}
+
+impl End {
+    /// What the attempt log must say about it; `None` if it is not to be logged.
+    pub fn expected_log(self) -> Option<(Option<u16>, Option<Failure>)> {
+        match self {
+            End::Status { status: status @ 200..=299, .. } => Some((Some(status), None)),
+            End::Status { status, .. } => Some((Some(status), Some(Failure::Status(status)))),
+            End::Failed(failure) => Some((None, Some(failure))),
+            End::Stale | End::Withdrawn | End::Lost => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub shard: usize,
+    pub name: RequestName,
+    pub key: u32,
+    pub attempt: u32,
+    pub outcome: DeliveryOutcome,
+    pub status: Option<u16>,
+    pub failure: Option<Failure>,
+}
+
+/// What the shards and the ledgers say of themselves at one moment of rest.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    pub rows: Vec<Row>,
+    pub shards: Vec<ShardRow>,
+}
+
+/// One webhook on one shard.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub webhook: u32,
+    pub shard: usize,
+    pub tally: Tally,
+    pub status: WebhookStatus,
+}
+
+#[derive(Debug, Clone)]
+pub struct ShardRow {
+    pub totals: Tally,
+    pub pending: usize,
+    /// Links that are busy with a delivery.
+    pub busy: usize,
+    pub open: usize,
+    pub idle: usize,
+    /// By endpoint.
+    pub open_by_endpoint: Vec<usize>,
+}
+
+impl History {
+    pub fn add(&mut self, at: u64, call: u64, what: Happening) {
+        self.entries.push(Entry { at, call, what });
+    }
+
+    /// The last entries, one a line.
+    pub fn tail(&self, lines: usize) -> String {
+        let from = self.entries.len().saturating_sub(lines);
+        self.entries[from..]
+            .iter()
+            .map(|entry| {
+                let text = format!("{:?}", entry.what);
+                let text: String = text.chars().take(400).collect();
+                format!("{:>12} us  call {:>6}  {text}\n", entry.at, entry.call)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,391 @@
+//! The driver: shards, endpoints and connections in virtual time.
+//!
+//! It stands where the workers stand and uses the shards exactly as they do: the same calls, in
+//! the orders that sockets and the clock can bring about. Nothing here looks into a shard.
+
+use super::dice::Dice;
+use super::endpoints::Script;
+use super::faults::Plan;
+use super::history::{Happening, History};
+use super::links::Link;
+use super::operations::{Life, View};
+use ferrite::base::hash::KeyHasher;
+use ferrite::base::time::{Now, Tick};
+use ferrite::core::failure::Failure;
+use ferrite::core::shard::{Closed, ConnectionId, Shard, ShardConfig, Shared};
+use ferrite::registry::{Registry, RegistryConfig};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The wall clock when virtual time is 0, in microseconds since 1970. Not a whole second.
+pub const WALL_START_US: u64 = 1_800_000_000_250_000;
+pub const BOOT: u64 = 0x0123_4567_89ab_cdef;
+/// After everything has healed, all must be delivered within this virtual time.
+const DRAIN_US_MAX: u64 = 120_000_000;
+/// More steps than any run needs: beyond is a livelock.
+const STEPS_MAX: u64 = 400_000;
+/// Calls of `handle_timeout` at one moment; more is a livelock.
+const TIMEOUTS_AT_ONCE_MAX: u32 = 1000;
+
+/// What the world is to do at some time.
+#[derive(Debug, Clone)]
+pub enum Todo {
+    /// The endpoint accepts the connection, or not.
+    Connect {
+        link: u32,
+        result: Result<(), Failure>,
+    },
+    /// The connection's task writes the request that it was woken for.
+    Write {
+        link: u32,
+    },
+    /// Bytes of an answer arrive, up to `upto`.
+    Piece {
+        link: u32,
+        exchange: u32,
+        upto: usize,
+    },
+    /// The connection ends; of an exchange, or whatever it is doing.
+    End {
+        link: u32,
+        exchange: Option<u32>,
+        closed: Closed,
+    },
+    /// The endpoint closes an idle connection, if it is still idle.
+    IdleClose {
+        link: u32,
+        exchange: u32,
+    },
+    /// The endpoint says something on an idle connection, if it is still idle.
+    Speak {
+        link: u32,
+        exchange: u32,
+    },
+    /// What was said unasked arrives.
+    SpokenArrives {
+        link: u32,
+    },
+    /// A worker takes in what is in its inbox.
+    TakeIn {
+        shard: usize,
+    },
+    Operation,
+    Trigger,
+    Spurious,
+    LateWord {
+        shard: usize,
+        connection: ConnectionId,
+    },
+    Breakdown {
+        shard: usize,
+    },
+    Heal,
+}
+
+/// Why the driver calls a shard: what the shard may do depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Timeout,
+    Snapshot,
+    Test,
+    Other,
+}
+
+/// Deliberate misbehaviour of the driver, for negative controls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mischief {
+    #[default]
+    None,
+    /// Says that a connection broke although the whole answer had come.
+    DenyAnswers,
+    /// Tells the shard that it is later than it is, by so many microseconds.
+    ClockAhead(u64),
+    /// Loses the events of a key on their way into the shard.
+    LoseEvents(u32),
+    /// Does nothing when the shard's time has come, but for every so many microseconds.
+    SleepyTimeouts(u64),
+}
+
+/// A worker's place.
+pub struct Seat {
+    /// Gone only while it is being rebuilt.
+    pub shard: Option<Shard>,
+    pub inbox: VecDeque<Vec<u8>>,
+    /// The webhooks as the shard knows them.
+    pub view: Rc<View>,
+    /// Links by the connection's index.
+    pub links: Vec<Option<u32>>,
+}
+
+/// An endpoint's place.
+#[derive(Default)]
+pub struct Seated {
+    pub script: VecDeque<Script>,
+    /// Repeats when the script is at its end.
+    pub forever: Option<Script>,
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub now: u64,
+    pub dice: Dice,
+    pub endpoint_dice: Dice,
+    pub seats: Vec<Seat>,
+    pub endpoints: Vec<Seated>,
+    pub links: Vec<Link>,
+    pub registry: Registry,
+    pub shared: Arc<Shared>,
+    pub hasher: KeyHasher,
+    /// Every webhook that ever was.
+    pub lives: Vec<Life>,
+    pub by_name: BTreeMap<String, u32>,
+    pub view: Rc<View>,
+    pub history: History,
+    pub call: u64,
+    pub healed: bool,
+    pub mischief: Mischief,
+    /// Events that were triggered.
+    pub events: u32,
+    pub tests_asked: u64,
+    pub rooms_made: u64,
+    pub steps: u64,
+    checkpoint_wanted: bool,
+    queue: BTreeMap<(u64, u64), Todo>,
+    queued: u64,
+    timeouts_at_once: u32,
+}
+
+impl World {
+    pub fn new(plan: Plan, mut dice: Dice) -> World {
+        let registry = Registry::new(RegistryConfig {
+            webhooks_max: 1000,
+            pending_max: plan.pending_max,
+            workers: plan.shards,
+            verify_tls: true,
+            allowed_hosts: Vec::new(),
+        })
+        .expect("a registry without webhooks");
+        let shared = Arc::new(Shared::new(plan.shards));
+        let view = Rc::new(View::default());
+        let seats = (0..plan.shards).map(|worker| {
+            let config = ShardConfig {
+                worker,
+                workers: plan.shards,
+                boot: BOOT,
+                seed: dice.number(),
+                endpoint_connections_max: plan.endpoint_connections_max,
+                connections_max: plan.connections_max,
+                idle_timeout_ms: plan.idle_timeout_ms,
+            };
+            let shard = Shard::new(config, shared.clone(), registry.published().load_full());
+            Seat {
+                shard: Some(shard),
+                inbox: VecDeque::new(),
+                view: view.clone(),
+                links: Vec::new(),
+            }
+        });
+        let seats = seats.collect();
+        let endpoints = (0..plan.endpoints).map(|_| Seated::default()).collect();
+        World {
+            now: 0,
+            endpoint_dice: dice.split(),
+            hasher: KeyHasher::new(dice.number()),
+            dice,
+            seats,
+            endpoints,
+            links: Vec::new(),
+            registry,
+            shared,
+            lives: Vec::new(),
+            by_name: BTreeMap::new(),
+            view,
+            history: History::default(),
+            call: 0,
+            healed: false,
+            mischief: Mischief::None,
+            events: 0,
+            tests_asked: 0,
+            rooms_made: 0,
+            steps: 0,
+            checkpoint_wanted: false,
+            queue: BTreeMap::new(),
+            queued: 0,
+            timeouts_at_once: 0,
+            plan,
+        }
+    }
+
+    pub fn clocks(&self) -> Now {
+        Now { tick: Tick(self.now), unix_us: WALL_START_US + self.now }
+    }
+
+    pub fn later(&mut self, wait_us: u64, todo: Todo) {
+        self.queued += 1;
+        self.queue.insert((self.now + wait_us, self.queued), todo);
+    }
+
+    pub fn note(&mut self, what: Happening) {
+        self.history.add(self.now, self.call, what);
+    }
+
+    /// The driver and the shard do not agree any more.
+    pub fn broken(&mut self, message: impl Into<String>) {
+        self.note(Happening::Broken { message: message.into() });
+    }
+
+    /// Calls a shard as a worker does: then does what the shard wants done.
+    pub fn with_shard<T>(
+        &mut self,
+        shard: usize,
+        why: Why,
+        act: impl FnOnce(&mut Shard, Now) -> T,
+    ) -> T {
+        self.call += 1;
+        let now = self.clocks();
+        let result = act(self.shard(shard), now);
+        self.note_attempts(shard);
+        while let Some(action) = self.shard(shard).poll_action() {
+            self.perform(shard, why, action);
+        }
+        while let Some(outcome) = self.shard(shard).poll_test() {
+            self.note(Happening::TestDone {
+                token: outcome.token,
+                status: outcome.status,
+                failure: outcome.failure,
+            });
+        }
+        result
+    }
+
+    pub fn shard(&mut self, shard: usize) -> &mut Shard {
+        self.seats[shard].shard.as_mut().expect("only gone while it is rebuilt")
+    }
+
+    /// The earliest deadline of a shard.
+    fn next_timeout(&self) -> Option<(u64, usize)> {
+        let deadlines = self.seats.iter().enumerate().filter_map(|(index, seat)| {
+            let due = seat.shard.as_ref()?.poll_timeout()?;
+            let due = match self.mischief {
+                Mischief::SleepyTimeouts(each) => due.0.div_ceil(each) * each,
+                _ => due.0,
+            };
+            Some((due + self.plan.late_us, index))
+        });
+        deadlines.min()
+    }
+
+    /// Does the next thing; `false`: there is nothing to do before `until`.
+    pub fn step(&mut self, until: u64) -> bool {
+        let timeout = self.next_timeout().map(|(due, shard)| (due.max(self.now), shard));
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let next = [timeout.map(|(due, _)| due), queued].into_iter().flatten().min();
+        let Some(next) = next.filter(|&next| next <= until) else {
+            self.rest_if_wanted();
+            self.now = self.now.max(until);
+            return false;
+        };
+        if next > self.now {
+            self.rest_if_wanted();
+            self.timeouts_at_once = 0;
+        }
+        self.now = next;
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "livelock: more than {STEPS_MAX} steps");
+        match timeout {
+            // Which comes first when both are due is the kernel's choice.
+            Some((due, shard))
+                if due == next && (queued != Some(next) || self.dice.chance(500)) =>
+            {
+                self.handle_timeout(shard);
+            }
+            _ => {
+                if let Some((_, todo)) = self.queue.pop_first() {
+                    self.act(todo);
+                }
+            }
+        }
+        true
+    }
+
+    fn handle_timeout(&mut self, shard: usize) {
+        self.timeouts_at_once += 1;
+        assert!(
+            self.timeouts_at_once < TIMEOUTS_AT_ONCE_MAX,
+            "livelock: handle_timeout is due again and again at one moment"
+        );
+        let ahead = match self.mischief {
+            Mischief::ClockAhead(ahead) => ahead,
+            _ => 0,
+        };
+        self.with_shard(shard, Why::Timeout, |shard, now| {
+            shard.handle_timeout(Now { tick: Tick(now.tick.0 + ahead), ..now });
+        });
+    }
+
+    fn act(&mut self, todo: Todo) {
+        match todo {
+            Todo::Connect { link, result } => self.connect(link, result),
+            Todo::Write { link } => self.write(link),
+            Todo::Piece { link, exchange, upto } => self.piece(link, exchange, upto),
+            Todo::End { link, exchange, closed } => self.end(link, exchange, closed),
+            Todo::IdleClose { link, exchange } => self.idle_close(link, exchange),
+            Todo::Speak { link, exchange } => self.speak(link, exchange),
+            Todo::SpokenArrives { link } => self.spoken_arrives(link),
+            Todo::TakeIn { shard } => self.take_in(shard),
+            Todo::Trigger => self.trigger_by_chance(),
+            Todo::Operation => self.operate_by_chance(),
+            Todo::Spurious => self.call_without_need(),
+            Todo::LateWord { shard, connection } => self.late_word(shard, connection),
+            Todo::Breakdown { shard } => self.break_down(shard),
+            Todo::Heal => self.heal(),
+        }
+    }
+
+    /// Asks for a checkpoint as soon as nothing more is due at this moment.
+    pub fn want_checkpoint(&mut self) {
+        self.checkpoint_wanted = true;
+    }
+
+    fn rest_if_wanted(&mut self) {
+        if std::mem::take(&mut self.checkpoint_wanted) {
+            self.checkpoint();
+        }
+    }
+
+    /// Lets `duration_us` pass.
+    pub fn run_for(&mut self, duration_us: u64) {
+        let until = self.now + duration_us;
+        while self.step(until) {}
+    }
+
+    /// Runs until nothing is pending; a run that does not get there is a fault of the shard.
+    pub fn drain(&mut self) {
+        let until = self.now + DRAIN_US_MAX;
+        loop {
+            let pending: usize = (0..self.seats.len()).map(|shard| self.pending(shard)).sum();
+            if pending == 0 {
+                break;
+            }
+            if !self.step(until) {
+                self.checkpoint();
+                self.broken(format!("{pending} deliveries are still pending long after healing"));
+                return;
+            }
+        }
+        self.checkpoint();
+        // Idle connections run out, and so does every timer.
+        self.run_for(self.plan.idle_timeout_ms * 1000 + DRAIN_US_MAX);
+        self.checkpoint();
+        let links_open = self.links.iter().filter(|link| link.is_open()).count();
+        let deliveries_pending = (0..self.seats.len()).map(|shard| self.pending(shard)).sum();
+        let timers_left = self.next_timeout().iter().count();
+        self.note(Happening::Settled { links_open, deliveries_pending, timers_left });
+    }
+
+    /// Deliveries and events that a shard still has before it.
+    fn pending(&mut self, shard: usize) -> usize {
+        self.shard(shard).pending() + self.seats[shard].inbox.len()
+    }
+}
