@@ -346,8 +346,7 @@ fn section_of(before: &str, line: &str) -> String {
     let header = before
         .lines()
         .chain([line])
-        .filter(|line| line.trim_start().starts_with('['))
-        .last()
+        .rfind(|line| line.trim_start().starts_with('['))
         .and_then(|line| line.trim().split(']').next().map(str::to_owned));
     header.map_or_else(String::new, |header| format!(" in {header}]"))
 }

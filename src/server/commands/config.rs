@@ -102,7 +102,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 enum Change {
     MaxClients(usize),
     Timeout(u64),
-    Password(Option<Password>),
+    Password(Option<Box<Password>>),
     Nothing,
 }
 
@@ -121,7 +121,7 @@ fn parse_change(name: &[u8], value: &[u8]) -> Result<Change, String> {
             .ok_or_else(|| bad_value("argument must be a number of seconds")),
         ("requirepass", b"") => Ok(Change::Password(None)),
         ("requirepass", value) => std::str::from_utf8(value)
-            .map(|text| Change::Password(Some(Password::new(text))))
+            .map(|text| Change::Password(Some(Box::new(Password::new(text)))))
             .map_err(|_| bad_value("argument must be UTF-8")),
         // Test suites switch persistence off; it is off.
         ("save", b"") | ("appendonly", b"no") => Ok(Change::Nothing),
@@ -152,7 +152,7 @@ fn apply(state: &mut State, change: Change) {
     match change {
         Change::MaxClients(count) => state.settings.maxclients = count,
         Change::Timeout(seconds) => state.settings.timeout_seconds = seconds,
-        Change::Password(password) => state.password = password,
+        Change::Password(password) => state.password = password.map(|password| *password),
         Change::Nothing => {}
     }
 }

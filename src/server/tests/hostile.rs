@@ -136,3 +136,12 @@ fn a_client_that_reads_nothing_does_not_hold_up_others() {
     let _ = greedy.socket.write_all(&flood);
     server.client().ask("PING", "+PONG\r\n");
 }
+
+#[test]
+fn a_taken_address_is_one_clear_line() {
+    let server = TestServer::start();
+    let settings = ServerSettings { port: server.address.port(), ..ServerSettings::default() };
+    let error = Server::bind(settings, Box::new(StubEngine::default())).err().unwrap().to_string();
+    assert!(error.starts_with(&format!("cannot listen on {}: ", server.address)), "{error}");
+    assert!(!error.contains('\n'));
+}
