@@ -1,3 +1,39 @@
-//! Load-test harness for Ferrite Webhooks.
+//! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
 
-fn main() {}
+mod run;
+mod sink;
+
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive webhooks: answers 200 to everything, as fast as it can.
+    Sink {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:9900")]
+        address: SocketAddr,
+        /// The core to run on.
+        #[arg(long)]
+        core: Option<usize>,
+    },
+    /// Drive the embedded engine in closed loop and print deliveries per second.
+    Run(run::Options),
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    match Arguments::parse().command {
+        Command::Sink { address, core } => Ok(sink::serve(address, core)?),
+        Command::Run(options) => run::run(&options),
+    }
+}

@@ -8,6 +8,28 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const URL_BYTES_MAX: usize = 2048;
 /// Longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 1024;
+/// Runs of stars in a pattern, one at its very end not counted, beyond which it matches nothing:
+/// Redis gives up there, and so do we.
+pub const GLOB_STARS_FOLLOWED_MAX: usize = 1000;
+/// All different patterns of one matcher together, in bytes.
+pub const MATCHER_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Patterns with the same literal beginning (or end) that are tried one by one for a key. More of
+/// them share an automaton.
+pub const MATCHER_TRIED_MAX: usize = 4;
+/// Most patterns of an automaton whose states are all computed when it is built.
+pub const MATCHER_EAGER_PATTERNS_MAX: usize = 64;
+/// Largest automaton whose states are all computed when it is built, in bytes.
+pub const MATCHER_EAGER_BYTES_MAX: usize = 512 * 1024;
+/// Largest description (NFA) an automaton is made from, in bytes; beyond it there is none, and
+/// its patterns are tried one by one.
+pub const MATCHER_NFA_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// States of an automaton that one thread remembers, in bytes.
+pub const MATCHER_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Automatons whose states one thread remembers; the one unused for longest makes room.
+pub const MATCHER_CACHES_PER_THREAD_MAX: usize = 2;
+/// Steps of an automaton that a thread may compute in one burst. When they are used up, keys are
+/// matched against one pattern after the other until enough keys have passed.
+pub const MATCHER_STEPS_COMPUTED_MAX: u32 = 4096;
 /// Longest secret, bearer token or basic credential, in bytes.
 pub const SECRET_BYTES_MAX: usize = 4096;
 /// Most custom headers on one webhook.
@@ -31,10 +53,14 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const EVENT_BUFFER_KEPT_BYTES_MAX: usize = 4 * 1024;
 /// Capacity a fresh event buffer is made with, in bytes.
 pub const EVENT_BUFFER_BYTES: usize = 512;
+/// Event buffers an inbox is made with; more are made, once, when a burst needs them.
+pub const EVENT_BUFFERS_AT_START: usize = 64;
 /// Events one worker's ring holds, unless configured.
 pub const RING_EVENTS_DEFAULT: usize = 8192;
 /// Events a worker takes from its ring before it looks after its connections again.
 pub const INTAKE_BATCH_MAX: usize = 64;
+/// Events a worker takes from its ring when it was woken for them and has nothing else to do.
+pub const INTAKE_WHEN_WOKEN_MAX: usize = 1024;
 /// Pending deliveries of one webhook, unless configured (`max_pending`).
 pub const PENDING_MAX_DEFAULT: usize = 10_000;
 
@@ -55,6 +81,10 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes one read from a connection can take.
 pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// A connection keeps its request buffer up to this size, in bytes.
+pub const REQUEST_BUFFER_KEPT_BYTES_MAX: usize = 2 * 1024;
+/// An address that does not answer for this long gives way to the next one of its name.
+pub const CONNECT_PATIENCE_MS: u64 = 1000;
 /// Open connections to one endpoint from one worker, unless configured.
 pub const CONNECTIONS_PER_ENDPOINT_DEFAULT: usize = 256;
 /// Open connections of one worker, unless configured.
@@ -66,6 +96,11 @@ pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 30_000;
 pub const DELIVERY_LOG_ENTRIES_MAX: usize = 128;
 /// Bytes of a key that the delivery log keeps.
 pub const DELIVERY_LOG_KEY_BYTES_MAX: usize = 256;
+
+/// The ringer's nap between two looks at the rings while traffic is recent, in microseconds.
+pub const RINGER_NAP_US: u64 = 50;
+/// The ringer goes to sleep after this long without traffic, in milliseconds.
+pub const RINGER_IDLE_MS: u64 = 20;
 
 /// Names the resolver remembers.
 pub const DNS_CACHE_NAMES_MAX: usize = 1024;

@@ -3,5 +3,6 @@
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod oneshot;
 pub mod random;
 pub mod time;

@@ -5,8 +5,15 @@
 
 pub mod event;
 pub mod failure;
+pub mod glob;
 pub mod http;
+pub mod json;
+pub mod ledger;
 pub mod matcher;
 pub mod packed;
 pub mod payload;
+pub mod retry;
+pub mod shard;
 pub mod signature;
+pub mod snapshot;
+pub mod timestamp;

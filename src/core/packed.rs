@@ -30,6 +30,9 @@ pub struct Stamp {
     /// Generation of the snapshot under which the event was accepted: webhooks made later do not
     /// see it.
     pub generation: u64,
+    /// Some webhook that wants the event had a full queue when it was accepted, and its delivery
+    /// may be dropped.
+    pub may_drop: bool,
     /// When it happened, in microseconds since 1970.
     pub timestamp_us: u64,
 }
@@ -61,6 +64,7 @@ pub fn pack(event: &EventRef<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
     header[0] = event.event as u8;
     header[1] = flags;
     header[2] = value_kind;
+    header[3] = u8::from(stamp.may_drop);
     header[4..8].copy_from_slice(&event.database.to_ne_bytes());
     header[8..16].copy_from_slice(&stamp.key_hash.to_ne_bytes());
     header[16..24].copy_from_slice(&stamp.generation.to_ne_bytes());
@@ -169,6 +173,12 @@ impl<'a> Iterator for Parts<'a> {
 
 impl ExactSizeIterator for Parts<'_> {}
 
+/// The generation under which a packed event was accepted; 0 for any other bytes.
+pub fn generation(buffer: &[u8]) -> u64 {
+    let word = buffer.get(16..24).and_then(|bytes| bytes.try_into().ok());
+    word.map_or(0, u64::from_ne_bytes)
+}
+
 /// Reads a buffer that [`pack`] filled; `None` for any other bytes.
 pub fn unpack(buffer: &[u8]) -> Option<PackedEvent<'_>> {
     let (header, mut rest) = buffer.split_at_checked(HEADER_BYTES)?;
@@ -201,7 +211,12 @@ pub fn unpack(buffer: &[u8]) -> Option<PackedEvent<'_>> {
         new_key: optional(HAS_NEW_KEY)?,
         client_id: text(optional(HAS_CLIENT_ID)?)?,
         source_ip: text(optional(HAS_SOURCE_IP)?)?,
-        stamp: Stamp { key_hash: word(8)?, generation: word(16)?, timestamp_us: word(24)? },
+        stamp: Stamp {
+            key_hash: word(8)?,
+            generation: word(16)?,
+            may_drop: header[3] != 0,
+            timestamp_us: word(24)?,
+        },
     })
 }
 
@@ -228,7 +243,7 @@ fn take_parts<'a>(bytes: &mut &'a [u8], count: usize) -> Option<Parts<'a>> {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { key_hash: 1, generation: 2, timestamp_us: 3 };
+    const STAMP: Stamp = Stamp { key_hash: 1, generation: 2, may_drop: true, timestamp_us: 3 };
 
     fn parts<'a>(parts: Parts<'a>) -> Vec<&'a [u8]> {
         parts.collect()

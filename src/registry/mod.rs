@@ -1,1 +1,232 @@
-//! (being written)
+//! The webhooks that exist: checks what they are told, compiles them, publishes snapshots.
+
+mod settings;
+
+pub use settings::{Auth, Settings, SettingsError};
+
+use crate::base::id::WebhookId;
+use crate::core::event::EventMask;
+use crate::core::ledger::{Ledger, WebhookStatus};
+use crate::core::matcher::{Matcher, MatcherEntry};
+use crate::core::snapshot::{Definition, Published, Snapshot};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Why a change was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No webhook has this name.
+    #[error("no such webhook '{0}'")]
+    NotFound(String),
+    /// A webhook has this name already.
+    #[error("webhook '{0}' exists already")]
+    Exists(String),
+    /// There are as many as there may be.
+    #[error("limit of {0} webhooks reached (max_webhooks)")]
+    LimitReached(usize),
+    /// A setting is not acceptable.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The patterns together make an automaton that is too large.
+    #[error("the pattern cannot be compiled beside the others: {0}")]
+    Patterns(String),
+}
+
+/// What holds for all webhooks.
+#[derive(Clone, Debug)]
+pub struct RegistryConfig {
+    /// Most webhooks.
+    pub webhooks_max: usize,
+    /// Pending deliveries of one webhook.
+    pub pending_max: usize,
+    /// Workers, each with its part of every ledger.
+    pub workers: usize,
+    /// Whether certificates are verified.
+    pub verify_tls: bool,
+    /// Hosts that webhooks may name; empty allows every host.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// One webhook: what it was told, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// What it was told.
+    pub settings: Settings,
+    /// Its compiled form.
+    pub definition: Arc<Definition>,
+    /// When it was made, in microseconds since 1970.
+    pub created_at_us: u64,
+}
+
+#[derive(Debug, Default)]
+struct Webhooks {
+    by_name: BTreeMap<String, Webhook>,
+    /// Generations of the slots, and which are free.
+    slots: Vec<u32>,
+    free: Vec<u32>,
+    generation: u64,
+}
+
+/// The webhooks that exist. Changes are made one at a time; readers of the published snapshot
+/// take no lock.
+#[derive(Debug)]
+pub struct Registry {
+    config: RegistryConfig,
+    webhooks: Mutex<Webhooks>,
+    published: Arc<Published>,
+}
+
+impl Registry {
+    /// A registry without webhooks.
+    pub fn new(config: RegistryConfig) -> Result<Self, RegistryError> {
+        let nothing = snapshot_of(&Webhooks::default())?;
+        Ok(Registry {
+            config,
+            webhooks: Mutex::default(),
+            published: Arc::new(Published::new(nothing)),
+        })
+    }
+
+    /// The snapshots that are published.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// Makes a webhook.
+    pub fn create(&self, name: &str, settings: Settings, now_us: u64) -> Result<(), RegistryError> {
+        settings::check_name(name)?;
+        self.change(|webhooks, config| {
+            if webhooks.by_name.contains_key(name) {
+                return Err(RegistryError::Exists(name.to_owned()));
+            }
+            if webhooks.by_name.len() >= config.webhooks_max {
+                return Err(RegistryError::LimitReached(config.webhooks_max));
+            }
+            let ledger = Arc::new(Ledger::new(config.workers, config.pending_max as u64));
+            let id = webhooks.free_id();
+            let definition = settings.compile(name, id, webhooks.generation, ledger, config)?;
+            let webhook =
+                Webhook { settings, definition: Arc::new(definition), created_at_us: now_us };
+            webhooks.take_id(id);
+            webhooks.by_name.insert(name.to_owned(), webhook);
+            Ok(())
+        })
+    }
+
+    /// Changes a webhook: `edit` gets its settings.
+    pub fn update(
+        &self,
+        name: &str,
+        edit: impl FnOnce(&mut Settings),
+    ) -> Result<(), RegistryError> {
+        self.change(|webhooks, config| {
+            let webhook = find(webhooks, name)?;
+            edit(&mut webhook.settings);
+            let known = &webhook.definition;
+            let (since, ledger) = (known.since_generation, known.ledger.clone());
+            let definition = webhook.settings.compile(name, known.id, since, ledger, config)?;
+            webhook.definition = Arc::new(definition);
+            Ok(())
+        })
+    }
+
+    /// Deletes a webhook; its pending deliveries are cancelled.
+    pub fn delete(&self, name: &str) -> Result<(), RegistryError> {
+        self.change(|webhooks, _| {
+            let webhook = webhooks
+                .by_name
+                .remove(name)
+                .ok_or_else(|| RegistryError::NotFound(name.to_owned()))?;
+            webhooks.free.push(webhook.definition.id.slot);
+            Ok(())
+        })
+    }
+
+    /// Changes whether a webhook gets deliveries.
+    pub fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), RegistryError> {
+        self.change(|webhooks, _| {
+            find(webhooks, name)?.definition.ledger.set_status(status);
+            Ok(())
+        })
+    }
+
+    /// The webhook called `name`.
+    pub fn get(&self, name: &str) -> Result<Webhook, RegistryError> {
+        let webhooks = self.lock();
+        let webhook = webhooks.by_name.get(name).cloned();
+        webhook.ok_or_else(|| RegistryError::NotFound(name.to_owned()))
+    }
+
+    /// All webhooks, by name.
+    pub fn list(&self) -> Vec<(String, Webhook)> {
+        let webhooks = self.lock();
+        webhooks.by_name.iter().map(|(name, webhook)| (name.clone(), webhook.clone())).collect()
+    }
+
+    /// Makes a change and publishes it; a change that fails changes nothing.
+    fn change(
+        &self,
+        act: impl FnOnce(&mut Webhooks, &RegistryConfig) -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
+        let mut webhooks = self.lock();
+        let mut changed = Webhooks {
+            by_name: webhooks.by_name.clone(),
+            slots: webhooks.slots.clone(),
+            free: webhooks.free.clone(),
+            generation: webhooks.generation + 1,
+        };
+        act(&mut changed, &self.config)?;
+        let snapshot = snapshot_of(&changed)?;
+        *webhooks = changed;
+        self.published.publish(snapshot);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Webhooks> {
+        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Webhooks {
+    /// The id that the next webhook gets.
+    fn free_id(&self) -> WebhookId {
+        let slot = self.free.last().copied().unwrap_or(self.slots.len() as u32);
+        let generation = self.slots.get(slot as usize).map_or(0, |generation| generation + 1);
+        WebhookId { slot, generation }
+    }
+
+    fn take_id(&mut self, id: WebhookId) {
+        if self.free.last() == Some(&id.slot) {
+            self.free.pop();
+            self.slots[id.slot as usize] = id.generation;
+        } else {
+            self.slots.push(id.generation);
+        }
+    }
+}
+
+fn find<'a>(webhooks: &'a mut Webhooks, name: &str) -> Result<&'a mut Webhook, RegistryError> {
+    let webhook = webhooks.by_name.get_mut(name);
+    webhook.ok_or_else(|| RegistryError::NotFound(name.to_owned()))
+}
+
+fn snapshot_of(webhooks: &Webhooks) -> Result<Snapshot, RegistryError> {
+    let mut definitions = vec![None; webhooks.slots.len()];
+    let mut entries = Vec::with_capacity(webhooks.by_name.len());
+    let mut events = EventMask::NONE;
+    for webhook in webhooks.by_name.values() {
+        let slot = webhook.definition.id.slot;
+        definitions[slot as usize] = Some(webhook.definition.clone());
+        if webhook.definition.ledger.status() == WebhookStatus::Active {
+            events = events.union(webhook.settings.events);
+            entries.push(MatcherEntry {
+                slot,
+                pattern: webhook.settings.pattern.as_bytes(),
+                events: webhook.settings.events,
+            });
+        }
+    }
+    let matcher =
+        Matcher::build(&entries).map_err(|error| RegistryError::Patterns(error.to_string()))?;
+    Ok(Snapshot { generation: webhooks.generation, definitions, matcher, events })
+}

@@ -1,89 +1,242 @@
 //! The engine's handle.
 
+use super::engine::Engine;
 use super::{
-    DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, TryTriggerError, WebhookConfig,
-    WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookTrigger, WebhookUpdate,
+    DeliveryRecord, DrainReport, EngineStats, EventRef, QueueFull, TestReport, TryTriggerError,
+    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
+    WebhookTrigger, WebhookUpdate,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The engine's handle. Cheap to clone; the engine stops when the last clone is dropped.
-#[derive(Clone, Debug)]
-pub struct WebhookManager {}
+/// What to do with an event that some webhook wants whose queue is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenFull {
+    /// If every webhook that wants it is full, accept nothing: [`Admission::Full`]. If only some
+    /// are, the others get it, and the full ones count it as dropped.
+    Refuse,
+    /// Accept it in any case; full webhooks count it as dropped. For hosts that cannot take back
+    /// what happened, and must not wait for an endpoint.
+    Drop,
+}
 
-#[allow(clippy::unused_async, unused_variables, missing_docs, clippy::todo)]
+/// What became of an event that was offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Admission {
+    /// It was accepted.
+    Accepted,
+    /// No webhook wants it.
+    Unmatched,
+    /// There is no room: a worker's ring is full, or the queues of all webhooks that want it.
+    Full,
+}
+
+/// The engine's handle. Cheap to clone; the engine stops when the last clone is dropped, without
+/// waiting for pending deliveries: call [`WebhookManager::shutdown`] for that.
+///
+/// No method panics on any argument.
+#[derive(Clone, Debug)]
+pub struct WebhookManager {
+    engine: Arc<Engine>,
+}
+
 impl WebhookManager {
+    /// A handle. The engine's threads start at the first call that needs them, which says what is
+    /// wrong if they cannot, or if the configuration is not acceptable; see also
+    /// [`WebhookManager::start`].
     pub fn new(config: WebhookConfig) -> Self {
-        todo!()
+        WebhookManager { engine: Arc::new(Engine::new(config)) }
     }
-    /// Like `new`, but starts the workers now and says what is wrong.
+
+    /// Like [`WebhookManager::new`], but starts the threads now.
+    ///
+    /// # Errors
+    /// [`WebhookError::Start`] when the configuration is not acceptable, or the threads cannot be
+    /// started.
     pub fn start(config: WebhookConfig) -> Result<Self, WebhookError> {
-        todo!()
+        let manager = WebhookManager::new(config);
+        manager.engine.running()?;
+        Ok(manager)
     }
+
+    /// What the workers run on: `io_uring…`, or `epoll` and why.
+    ///
+    /// # Errors
+    /// [`WebhookError::Start`], [`WebhookError::ShutDown`].
+    pub fn driver(&self) -> Result<String, WebhookError> {
+        Ok(self.engine.running()?.driver.to_string())
+    }
+
+    /// Makes a webhook. It sees the events that are triggered after this returned. Completes at
+    /// once; nothing is sent.
+    ///
+    /// # Errors
+    /// Any but `NotFound`; on an error nothing has changed.
     pub async fn create(
         &self,
         name: &str,
         url: &str,
         options: WebhookOptions,
     ) -> Result<(), WebhookError> {
-        todo!()
+        self.engine.create(name, url, options)
     }
+
+    /// Changes a webhook. Pending deliveries follow the change from their next attempt on; their
+    /// bodies stay the same. Completes at once.
+    ///
+    /// # Errors
+    /// `NotFound`, and what [`WebhookManager::create`] refuses; on an error nothing has changed.
     pub async fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError> {
-        todo!()
+        self.engine.update(name, update)
     }
+
+    /// Deletes a webhook. Its pending deliveries are cancelled, those under way cut off.
+    /// Completes at once.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub async fn delete(&self, name: &str) -> Result<(), WebhookError> {
-        todo!()
+        Ok(self.engine.registry()?.delete(name).map(|()| self.engine.poke_workers())?)
     }
+
+    /// Lets a webhook have deliveries (again). Those that were pending go on. Completes at once.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub async fn enable(&self, name: &str) -> Result<(), WebhookError> {
-        todo!()
+        self.engine.set_status(name, WebhookStatus::Active)
     }
+
+    /// Disables a webhook: events that are triggered from now on pass it by; pending deliveries
+    /// wait until it is enabled; those under way are finished. Completes at once.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub async fn disable(&self, name: &str) -> Result<(), WebhookError> {
-        todo!()
+        self.engine.set_status(name, WebhookStatus::Disabled)
     }
-    /// The future is `'static + Send`.
+
+    /// Sends a test event to a webhook's endpoint over a connection of its own, whatever the
+    /// webhook's state, and waits for what comes of it, at the longest for its timeout. Dropping
+    /// the future does not stop the request.
+    ///
+    /// # Errors
+    /// `NotFound`, `Start`, `ShutDown`. What the endpoint does is in the report.
     pub fn test(
         &self,
         name: &str,
     ) -> impl Future<Output = Result<TestReport, WebhookError>> + Send + 'static {
-        async { todo!() }
+        let outcome = self.engine.test(name);
+        async move { outcome?.await.map(TestReport::from).ok_or(WebhookError::ShutDown) }
     }
-    /// Sorted by name.
+
+    /// All webhooks, by name.
     pub fn list(&self) -> Vec<WebhookInfo> {
-        todo!()
+        self.engine.list()
     }
+
+    /// One webhook.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError> {
-        todo!()
+        self.engine.info(name)
     }
+
+    /// The counters of one webhook.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub fn stats(&self, name: &str) -> Result<WebhookStats, WebhookError> {
-        todo!()
+        Ok(self.engine.info(name)?.stats)
     }
+
+    /// The counters of the engine.
     pub fn engine_stats(&self) -> EngineStats {
-        todo!()
+        self.engine.stats()
     }
-    /// The last `count` attempts, newest first.
+
+    /// The last attempts of one webhook, newest first, at most `count`. The engine remembers at
+    /// most [`DELIVERY_LOG_ENTRIES_MAX`](crate::base::limits::DELIVERY_LOG_ENTRIES_MAX) per worker.
+    ///
+    /// # Errors
+    /// `NotFound`.
     pub fn deliveries(
         &self,
         name: &str,
         count: usize,
     ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        todo!()
+        self.engine.deliveries(name, count)
     }
-    /// Waits for room.
+
+    /// Triggers an event; waits while there is no room. Dropping the future before it is ready
+    /// gives the event up.
+    ///
+    /// # Errors
+    /// `EventTooLarge`, `Start`, `ShutDown`.
     pub async fn trigger(&self, trigger: WebhookTrigger) -> Result<(), WebhookError> {
-        todo!()
+        self.trigger_event(trigger.as_event()).await
     }
-    pub fn try_trigger(&self, trigger: WebhookTrigger) -> Result<(), TryTriggerError> {
-        todo!()
-    }
-    /// The borrowed forms. `Ok(false)`: there was no room.
-    pub fn try_trigger_event(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
-        todo!()
-    }
-    /// Waits for room.
+
+    /// Like [`WebhookManager::trigger`], for a borrowed event.
+    ///
+    /// # Errors
+    /// As [`WebhookManager::trigger`].
     pub async fn trigger_event(&self, event: EventRef<'_>) -> Result<(), WebhookError> {
-        todo!()
+        std::future::poll_fn(|context| {
+            self.engine.room().poll(context, || match self.offer(&event, WhenFull::Refuse) {
+                Ok(Admission::Full) => None,
+                Ok(Admission::Accepted | Admission::Unmatched) => Some(Ok(())),
+                Err(error) => Some(Err(error)),
+            })
+        })
+        .await
     }
-    /// Stops accepting, waits for pending deliveries until the deadline, stops the workers.
+
+    /// Triggers an event if there is room; else gives it back. Never blocks.
+    ///
+    /// # Errors
+    /// [`TryTriggerError::QueueFull`] with the event, or why it will never be accepted.
+    pub fn try_trigger(&self, trigger: WebhookTrigger) -> Result<(), TryTriggerError> {
+        match self.offer(&trigger.as_event(), WhenFull::Refuse) {
+            Ok(Admission::Accepted | Admission::Unmatched) => Ok(()),
+            Ok(Admission::Full) => Err(TryTriggerError::QueueFull(QueueFull(Box::new(trigger)))),
+            Err(error) => Err(TryTriggerError::Refused(error)),
+        }
+    }
+
+    /// Offers an event: the call for hot threads. Never blocks, takes no lock, allocates nothing
+    /// in steady traffic, and makes a system call only when it is the first after a time of
+    /// idleness. A call that runs at the same time as [`WebhookManager::shutdown`] may be
+    /// accepted and then left behind.
+    ///
+    /// # Errors
+    /// `EventTooLarge`, `Start`, `ShutDown`.
+    #[inline]
+    pub fn offer(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+    ) -> Result<Admission, WebhookError> {
+        self.engine.offer(event, when_full)
+    }
+
+    /// Stops accepting events, waits until nothing is pending or `deadline` has passed, and stops
+    /// the engine's threads. Says how many deliveries were left. A second call returns at once.
+    /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
-        todo!()
+        let mut pending = 0;
+        for worker in self.engine.begin_shutdown(deadline) {
+            pending += worker.await.unwrap_or(0);
+        }
+        self.engine.join();
+        DrainReport { pending }
+    }
+
+    /// Makes a worker break down, for tests of what happens then.
+    #[doc(hidden)]
+    pub fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
+        self.engine.break_worker(worker)
     }
 }

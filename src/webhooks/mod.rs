@@ -4,6 +4,7 @@
 //! here can be polled by any executor.
 
 mod config;
+mod engine;
 mod error;
 mod manager;
 mod options;
@@ -12,12 +13,11 @@ mod trigger;
 
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
+pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
+pub use crate::core::retry::RetryBackoff;
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
-pub use manager::WebhookManager;
-pub use options::{RetryBackoff, WebhookAuth, WebhookOptions, WebhookUpdate};
-pub use report::{
-    DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, TestReport, WebhookInfo,
-    WebhookStats, WebhookStatus,
-};
+pub use manager::{Admission, WebhookManager, WhenFull};
+pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
+pub use report::{DeliveryRecord, DrainReport, EngineStats, TestReport, WebhookInfo, WebhookStats};
 pub use trigger::WebhookTrigger;

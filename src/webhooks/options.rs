@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::WebhookEvent;
+use super::{RetryBackoff, WebhookEvent};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -23,36 +23,6 @@ impl fmt::Debug for WebhookAuth {
             WebhookAuth::Bearer(_) => "Bearer(********)",
             WebhookAuth::Basic { .. } => "Basic(********)",
         })
-    }
-}
-
-/// How the delay grows from retry to retry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum RetryBackoff {
-    /// Always the first delay.
-    Fixed,
-    /// One more first delay each time.
-    Linear,
-    /// `backoff_multiplier` times the delay before.
-    #[default]
-    Exponential,
-}
-
-impl RetryBackoff {
-    /// The name in commands.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RetryBackoff::Fixed => "fixed",
-            RetryBackoff::Linear => "linear",
-            RetryBackoff::Exponential => "exponential",
-        }
-    }
-
-    /// The backoff called `name`, in any case.
-    pub fn from_name(name: &[u8]) -> Option<RetryBackoff> {
-        [RetryBackoff::Fixed, RetryBackoff::Linear, RetryBackoff::Exponential]
-            .into_iter()
-            .find(|backoff| name.eq_ignore_ascii_case(backoff.name().as_bytes()))
     }
 }
 

@@ -1,28 +1,6 @@
 //! What the engine tells about itself.
 
-use super::{Failure, RetryBackoff, WebhookEvent};
-
-/// Whether a webhook gets deliveries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WebhookStatus {
-    /// It does.
-    Active,
-    /// It was disabled by command. New events pass it by; pending deliveries wait.
-    Disabled,
-    /// Its endpoint answered 410 Gone. New events pass it by; pending deliveries wait.
-    Gone,
-}
-
-impl WebhookStatus {
-    /// The name in replies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            WebhookStatus::Active => "active",
-            WebhookStatus::Disabled => "disabled",
-            WebhookStatus::Gone => "disabled (410 gone)",
-        }
-    }
-}
+use super::{DeliveryOutcome, Failure, RetryBackoff, WebhookEvent, WebhookStatus};
 
 /// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -110,28 +88,6 @@ pub struct EngineStats {
     pub connections_opened: u64,
     /// Requests that went over a connection that had been used before.
     pub connections_reused: u64,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeliveryOutcome {
-    /// Answered 2xx.
-    Ok,
-    /// Failed; it will be tried again.
-    Failed,
-    /// Failed, and given up.
-    Dead,
-}
-
-impl DeliveryOutcome {
-    /// The name in replies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            DeliveryOutcome::Ok => "ok",
-            DeliveryOutcome::Failed => "failed",
-            DeliveryOutcome::Dead => "dead",
-        }
-    }
 }
 
 /// One attempt, from the delivery log.

@@ -1,0 +1,330 @@
+//! What is counted and remembered of a webhook: read by anybody, written by the workers.
+
+use super::event::WebhookEvent;
+use super::failure::Failure;
+use crate::base::id::EventId;
+use crate::base::limits;
+use crossbeam_utils::CachePadded;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A counter with one writer: adding is a load and a store, not an atomic operation.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Takes `amount` away.
+    pub fn subtract(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters that one worker keeps of one webhook, or of all.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+
+        /// A reading of [`Counters`], or a sum of readings.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Tally {
+            /// Adds a reading of `counters`.
+            pub fn add(&mut self, counters: &Counters) {
+                $(self.$name = self.$name.wrapping_add(counters.$name.get());)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Deliveries that came into being: events that matched and were accepted.
+    triggered,
+    /// Deliveries that were answered 2xx.
+    delivered,
+    /// Deliveries that were given up.
+    dead,
+    /// Deliveries that were dropped because the webhook's queue was full.
+    dropped,
+    /// Deliveries that were cancelled because the webhook was deleted.
+    cancelled,
+    /// Deliveries that wait or are under way.
+    pending,
+    /// Deliveries under way.
+    in_flight,
+    /// Attempts that ended.
+    attempts,
+    /// Attempts that failed.
+    failed_attempts,
+    /// Time of the successful attempts, in microseconds.
+    latency_us_sum,
+    /// Exchanges that were cut by a stale connection and sent again at once (DEL-4).
+    resent,
+}
+
+/// Whether a webhook gets deliveries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum WebhookStatus {
+    /// It does.
+    Active = 0,
+    /// It was disabled by command. New events pass it by; pending deliveries wait.
+    Disabled = 1,
+    /// Its endpoint answered 410 Gone. New events pass it by; pending deliveries wait.
+    Gone = 2,
+}
+
+impl WebhookStatus {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WebhookStatus::Active => "active",
+            WebhookStatus::Disabled => "disabled",
+            WebhookStatus::Gone => "disabled (410 gone)",
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeliveryOutcome {
+    /// Answered 2xx.
+    Ok,
+    /// Failed; it will be tried again.
+    Failed,
+    /// Failed, and given up.
+    Dead,
+}
+
+impl DeliveryOutcome {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeliveryOutcome::Ok => "ok",
+            DeliveryOutcome::Failed => "failed",
+            DeliveryOutcome::Dead => "dead",
+        }
+    }
+}
+
+/// One attempt, as the delivery log keeps it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AttemptRecord {
+    /// The event's id.
+    pub id: EventId,
+    /// What happened.
+    pub event: WebhookEvent,
+    /// The first bytes of the key.
+    pub key: Vec<u8>,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: DeliveryOutcome,
+    /// The HTTP status, if a response came.
+    pub status: Option<u16>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// How long it took, in microseconds.
+    pub latency_us: u64,
+    /// When it ended, in microseconds since 1970.
+    pub at_us: u64,
+    /// The first bytes of the body of a failed response.
+    pub response: Vec<u8>,
+}
+
+/// The last attempts of one webhook on one worker. Full, it forgets the oldest.
+#[derive(Debug, Default)]
+pub struct DeliveryLog {
+    entries: VecDeque<AttemptRecord>,
+}
+
+impl DeliveryLog {
+    /// Remembers an attempt. The buffers of a forgotten one are used again, so that a full log
+    /// allocates nothing.
+    pub fn record(&mut self, attempt: &AttemptRecord, key: &[u8], response: &[u8]) {
+        let mut entry = if self.entries.len() < limits::DELIVERY_LOG_ENTRIES_MAX {
+            attempt.clone()
+        } else {
+            let oldest = self.entries.pop_front();
+            let (key, response) =
+                oldest.map(|oldest| (oldest.key, oldest.response)).unwrap_or_default();
+            AttemptRecord { key, response, ..*attempt }
+        };
+        entry.key.clear();
+        entry.key.extend_from_slice(&key[..key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)]);
+        entry.response.clear();
+        entry.response.extend_from_slice(response);
+        self.entries.push_back(entry);
+    }
+
+    /// The attempts, oldest first.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
+        self.entries.iter()
+    }
+}
+
+/// One worker's part of a webhook's ledger.
+#[derive(Debug, Default)]
+struct WorkerPart {
+    counters: CachePadded<Counters>,
+    log: Mutex<DeliveryLog>,
+}
+
+/// What is counted and remembered of one webhook. Outlives its updates; ends with its deletion.
+#[derive(Debug)]
+pub struct Ledger {
+    status: AtomicU8,
+    /// Pending deliveries have reached `pending_max`: read by callers before they push.
+    full: AtomicBool,
+    pending_max: u64,
+    last_delivery_us: AtomicU64,
+    workers: Box<[WorkerPart]>,
+}
+
+impl Ledger {
+    /// A ledger for `workers` workers and a queue of `pending_max` deliveries.
+    pub fn new(workers: usize, pending_max: u64) -> Self {
+        Ledger {
+            status: AtomicU8::new(WebhookStatus::Active as u8),
+            full: AtomicBool::new(false),
+            pending_max,
+            last_delivery_us: AtomicU64::new(0),
+            workers: (0..workers).map(|_| WorkerPart::default()).collect(),
+        }
+    }
+
+    /// Whether the webhook gets deliveries.
+    pub fn status(&self) -> WebhookStatus {
+        match self.status.load(Ordering::Acquire) {
+            0 => WebhookStatus::Active,
+            1 => WebhookStatus::Disabled,
+            _ => WebhookStatus::Gone,
+        }
+    }
+
+    /// Changes whether the webhook gets deliveries.
+    pub fn set_status(&self, status: WebhookStatus) {
+        self.status.store(status as u8, Ordering::Release);
+    }
+
+    /// Whether the queue is full.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// The counters of `worker`, the only one who writes them.
+    pub fn counters(&self, worker: usize) -> &Counters {
+        &self.workers[worker].counters
+    }
+
+    /// The log of `worker`.
+    pub fn log(&self, worker: usize) -> MutexGuard<'_, DeliveryLog> {
+        self.workers[worker].log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sum of the workers' counters.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.workers.iter().for_each(|part| tally.add(&part.counters));
+        tally
+    }
+
+    /// When an attempt was last answered 2xx.
+    pub fn last_delivery_us(&self) -> Option<u64> {
+        Some(self.last_delivery_us.load(Ordering::Relaxed)).filter(|&at| at != 0)
+    }
+
+    /// Notes that an attempt was answered 2xx.
+    pub fn delivered_at(&self, unix_us: u64) {
+        self.last_delivery_us.store(unix_us, Ordering::Relaxed);
+    }
+
+    /// Brings `full` up to date with the pending deliveries; counts full webhooks in `full_count`.
+    /// `true`: the queue has room again.
+    pub fn update_full(&self, full_count: &AtomicU32) -> bool {
+        // Of two workers that each take their last delivery off the queue at the same time, one
+        // must see the other's count, or the queue would stay full for ever.
+        if self.workers.len() > 1 {
+            fence(Ordering::SeqCst);
+        }
+        let pending: u64 = self.workers.iter().map(|part| part.counters.pending.get()).sum();
+        let full = pending >= self.pending_max;
+        if full == self.full.load(Ordering::Relaxed)
+            || self.full.swap(full, Ordering::AcqRel) == full
+        {
+            return false;
+        }
+        if full {
+            full_count.fetch_add(1, Ordering::AcqRel);
+        } else {
+            full_count.fetch_sub(1, Ordering::AcqRel);
+        }
+        !full
+    }
+
+    /// The webhook is deleted: it is not full any more, whatever its counters say.
+    pub fn retire(&self, full_count: &AtomicU32) {
+        if self.full.swap(false, Ordering::AcqRel) {
+            full_count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_follows_the_sum_of_the_workers() {
+        let (ledger, full_count) = (Ledger::new(2, 3), AtomicU32::new(0));
+        ledger.counters(0).pending.add(2);
+        assert!(!ledger.update_full(&full_count) && !ledger.is_full());
+        ledger.counters(1).pending.add(1);
+        assert!(!ledger.update_full(&full_count) && ledger.is_full());
+        assert_eq!(full_count.load(Ordering::Relaxed), 1);
+        ledger.counters(0).pending.subtract(1);
+        assert!(ledger.update_full(&full_count) && !ledger.is_full());
+        assert_eq!(full_count.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_log_forgets_the_oldest_and_cuts_long_keys() {
+        let mut log = DeliveryLog::default();
+        for sequence in 0..limits::DELIVERY_LOG_ENTRIES_MAX as u64 + 5 {
+            let attempt = AttemptRecord {
+                id: EventId { boot: 1, sequence },
+                event: WebhookEvent::Set,
+                key: Vec::new(),
+                attempt: 1,
+                outcome: DeliveryOutcome::Ok,
+                status: Some(200),
+                failure: None,
+                latency_us: 1,
+                at_us: 1,
+                response: Vec::new(),
+            };
+            log.record(&attempt, &vec![b'k'; 10_000], b"");
+        }
+        assert_eq!(log.entries().count(), limits::DELIVERY_LOG_ENTRIES_MAX);
+        let oldest = log.entries().next().unwrap();
+        assert_eq!(oldest.id.sequence, 5);
+        assert_eq!(oldest.key.len(), limits::DELIVERY_LOG_KEY_BYTES_MAX);
+    }
+}

@@ -1,0 +1,136 @@
+//! Events come in: matched, written once, and put on the lanes of the webhooks that want them.
+
+use super::Shard;
+use super::connections::Job;
+use super::lanes::{EventRecord, LaneKey};
+use super::settle::TestJob;
+use crate::base::id::EventId;
+use crate::base::limits;
+use crate::base::time::Now;
+use crate::core::event::WebhookEvent;
+use crate::core::ledger::WebhookStatus;
+use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
+use crate::core::payload;
+use crate::core::snapshot::Definition;
+use std::sync::Arc;
+
+/// Bodies of finished events that are kept for the next ones.
+const SPARE_BODIES_MAX: usize = 1024;
+/// What a body holds beside the event's own bytes, about.
+const BODY_FRAME_BYTES: usize = 256;
+/// The name of the event that a test delivery carries.
+const TEST_EVENT_NAME: &str = "TEST";
+const TEST_KEY: &[u8] = b"webhook:test";
+
+impl Shard {
+    /// An accepted event, packed.
+    ///
+    /// # Panics
+    /// When the bytes are not a packed event: a bug of the caller.
+    pub fn handle_event(&mut self, now: Now, packed: &[u8]) {
+        let event = unpack(packed).expect("events reach a shard packed");
+        let mut matched = std::mem::take(&mut self.matched);
+        matched.clear();
+        self.snapshot.matcher.find(event.event, event.key, &mut matched);
+        let mut record = None;
+        for &slot in &matched {
+            if self.accepts(slot, &event.stamp) {
+                let record = *record.get_or_insert_with(|| self.add_event(packed.len(), &event));
+                self.add_delivery(slot, event.stamp.key_hash, record);
+            }
+        }
+        // Pumped after the whole fan-out: a finished event must not go before it is complete.
+        for &slot in &matched {
+            if let Some(webhook) = &self.webhooks[slot as usize] {
+                let endpoint = webhook.endpoint;
+                self.pump(now.tick, endpoint);
+            }
+        }
+        self.matched = matched;
+    }
+
+    /// Whether the event is for the webhook, and the webhook has room for it.
+    fn accepts(&self, slot: u32, stamp: &Stamp) -> bool {
+        let Some(webhook) = self.webhooks.get(slot as usize).and_then(Option::as_ref) else {
+            return false;
+        };
+        let ledger = &webhook.definition.ledger;
+        if webhook.definition.since_generation > stamp.generation
+            || ledger.status() != WebhookStatus::Active
+        {
+            return false;
+        }
+        // A full queue turns away only events that were accepted knowing that (`may_drop`);
+        // what was accepted while there was room is taken, up to a ring of it.
+        let room = !(stamp.may_drop && ledger.is_full());
+        if !room {
+            let worker = self.config.worker;
+            for counters in [ledger.counters(worker), &self.totals().deliveries] {
+                counters.triggered.add(1);
+                counters.dropped.add(1);
+            }
+        }
+        room
+    }
+
+    fn add_event(&mut self, packed_bytes: usize, event: &PackedEvent<'_>) -> u32 {
+        let id = self.next_id();
+        let mut body = self.spare_bodies.pop().unwrap_or_default();
+        body.reserve(packed_bytes + BODY_FRAME_BYTES);
+        payload::write_event(&mut body, id, event.event.name(), event);
+        let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
+        self.events.insert(EventRecord::new(id, event.event, body, key)) as u32
+    }
+
+    fn add_delivery(&mut self, slot: u32, key_hash: u64, event: u32) {
+        self.append_delivery(LaneKey { slot, key_hash }, event, 0);
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            counters.triggered.add(1);
+            counters.pending.add(1);
+        }
+        self.update_full(slot);
+    }
+
+    fn next_id(&mut self) -> EventId {
+        // The workers count in step: their numbers never meet.
+        let sequence = self.sequence * self.config.workers as u64 + self.config.worker as u64;
+        self.sequence += 1;
+        EventId { boot: self.config.boot, sequence }
+    }
+
+    /// Takes back the buffer of a finished event.
+    pub(super) fn spare_body(&mut self, mut body: Vec<u8>) {
+        if self.spare_bodies.len() < SPARE_BODIES_MAX
+            && body.capacity() <= limits::EVENT_BUFFER_KEPT_BYTES_MAX
+        {
+            body.clear();
+            self.spare_bodies.push(body);
+        }
+    }
+
+    /// Sends a test delivery over a connection of its own, whatever the webhook's state. The
+    /// outcome comes out of [`Shard::poll_test`] with `token`.
+    pub fn handle_test(&mut self, now: Now, definition: Arc<Definition>, token: u64) {
+        let id = self.next_id();
+        let event = PackedEvent {
+            event: WebhookEvent::Set,
+            key: TEST_KEY,
+            database: 0,
+            value: PackedValue::Bytes(b"test"),
+            old_value: None,
+            ttl: None,
+            new_key: None,
+            client_id: None,
+            source_ip: None,
+            stamp: Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: now.unix_us },
+        };
+        let mut body = Vec::new();
+        payload::write_event(&mut body, id, TEST_EVENT_NAME, &event);
+        let endpoint = self.endpoint_for(&definition);
+        let connection = self.open_connection_now(endpoint);
+        let timeout_ms = definition.timeout_ms;
+        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, body, token }));
+        self.begin_exchange(now.tick, connection, timeout_ms, job);
+    }
+}

@@ -1,0 +1,223 @@
+//! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
+
+use super::Shard;
+use crate::base::id::EventId;
+use crate::core::event::WebhookEvent;
+
+/// No index: the end of a chain.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Which lane a delivery belongs to. Two keys with equal 64-bit hashes share a lane, which keeps
+/// both in order and costs them a little parallelism; the hash has a secret seed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct LaneKey {
+    pub(super) slot: u32,
+    pub(super) key_hash: u64,
+}
+
+/// An event that deliveries refer to.
+#[derive(Debug)]
+pub(super) struct EventRecord {
+    pub(super) id: EventId,
+    /// The body, then the key's first bytes for the delivery log.
+    buffer: Vec<u8>,
+    body_bytes: u32,
+    /// Deliveries that refer to it.
+    references: u32,
+    pub(super) kind: WebhookEvent,
+}
+
+impl EventRecord {
+    pub(super) fn new(id: EventId, kind: WebhookEvent, body: Vec<u8>, key: &[u8]) -> Self {
+        let (body_bytes, mut buffer) = (body.len() as u32, body);
+        buffer.extend_from_slice(key);
+        EventRecord { id, buffer, body_bytes, references: 0, kind }
+    }
+
+    /// The bytes that are sent and signed: the same on every attempt (DEL-3).
+    pub(super) fn body(&self) -> &[u8] {
+        &self.buffer[..self.body_bytes as usize]
+    }
+
+    /// The key's first bytes.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.buffer[self.body_bytes as usize..]
+    }
+
+    pub(super) fn buffer_capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// An event on its way to one webhook.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) event: u32,
+    pub(super) lane: u32,
+    /// The next one of the lane.
+    next: u32,
+    /// Attempts that were made and counted.
+    pub(super) attempts: u32,
+}
+
+/// Where a lane stands. A lane is never empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LaneState {
+    /// In its webhook's ready list.
+    Ready,
+    /// Its head is on a connection.
+    InFlight,
+    /// Its head waits for its retry.
+    Waiting,
+}
+
+/// The deliveries of one (webhook, key), in order.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) key: LaneKey,
+    head: u32,
+    tail: u32,
+    pub(super) state: LaneState,
+    /// The next one in the webhook's ready list.
+    next_ready: u32,
+    /// Tells the lane from an earlier one with the same index, for timers.
+    pub(super) generation: u32,
+}
+
+impl Lane {
+    /// The delivery that is next.
+    pub(super) fn head(&self) -> u32 {
+        self.head
+    }
+}
+
+/// A list of lanes, linked through `next_ready`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadyList {
+    head: u32,
+    tail: u32,
+}
+
+impl Default for ReadyList {
+    fn default() -> Self {
+        ReadyList { head: NONE, tail: NONE }
+    }
+}
+
+impl ReadyList {
+    pub(super) fn is_empty(self) -> bool {
+        self.head == NONE
+    }
+}
+
+impl Shard {
+    /// Puts a delivery at the end of its lane, which comes into being if need be.
+    pub(super) fn append_delivery(&mut self, key: LaneKey, event: u32, attempts: u32) {
+        self.events[event as usize].references += 1;
+        let delivery = Delivery { event, lane: NONE, next: NONE, attempts };
+        let delivery = self.deliveries.insert(delivery) as u32;
+        let lane = match self.lane_index.get(&key) {
+            Some(&lane) => {
+                let tail = std::mem::replace(&mut self.lanes[lane as usize].tail, delivery);
+                self.deliveries[tail as usize].next = delivery;
+                lane
+            }
+            None => self.add_lane(key, delivery),
+        };
+        self.deliveries[delivery as usize].lane = lane;
+    }
+
+    fn add_lane(&mut self, key: LaneKey, delivery: u32) -> u32 {
+        let lane = Lane {
+            key,
+            head: delivery,
+            tail: delivery,
+            state: LaneState::Waiting,
+            next_ready: NONE,
+            generation: self.next_generation(),
+        };
+        let index = self.lanes.insert(lane) as u32;
+        self.lane_index.insert(key, index);
+        self.ready_at_end(index);
+        index
+    }
+
+    /// Takes the head off `lane`; the rest is ready, or the lane ends.
+    pub(super) fn finish_head(&mut self, lane: u32) {
+        let head = self.lanes[lane as usize].head;
+        let delivery = self.deliveries.remove(head as usize);
+        self.release_event(delivery.event);
+        if delivery.next == NONE {
+            let ended = self.lanes.remove(lane as usize);
+            self.lane_index.remove(&ended.key);
+        } else {
+            self.lanes[lane as usize].head = delivery.next;
+            self.ready_at_end(lane);
+        }
+    }
+
+    /// Removes the whole lane; gives the number of its deliveries. It must not be in a ready list
+    /// that is still used.
+    pub(super) fn remove_lane(&mut self, lane: u32) -> u64 {
+        let ended = self.lanes.remove(lane as usize);
+        self.lane_index.remove(&ended.key);
+        let (mut count, mut next) = (0, ended.head);
+        while next != NONE {
+            let delivery = self.deliveries.remove(next as usize);
+            self.release_event(delivery.event);
+            next = delivery.next;
+            count += 1;
+        }
+        count
+    }
+
+    fn release_event(&mut self, event: u32) {
+        let record = &mut self.events[event as usize];
+        record.references -= 1;
+        if record.references == 0 {
+            let record = self.events.remove(event as usize);
+            self.spare_body(record.buffer);
+        }
+    }
+
+    /// Links `lane` at the end of its webhook's ready list.
+    pub(super) fn ready_at_end(&mut self, lane: u32) {
+        let slot = self.lanes[lane as usize].key.slot;
+        self.lanes[lane as usize].state = LaneState::Ready;
+        self.lanes[lane as usize].next_ready = NONE;
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        match webhook.ready.tail {
+            NONE => webhook.ready.head = lane,
+            tail => self.lanes[tail as usize].next_ready = lane,
+        }
+        webhook.ready.tail = lane;
+        self.list_webhook(slot);
+    }
+
+    /// Links `lane` at the front of its webhook's ready list.
+    pub(super) fn ready_at_front(&mut self, lane: u32) {
+        let slot = self.lanes[lane as usize].key.slot;
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        self.lanes[lane as usize].state = LaneState::Ready;
+        self.lanes[lane as usize].next_ready = webhook.ready.head;
+        webhook.ready.head = lane;
+        if webhook.ready.tail == NONE {
+            webhook.ready.tail = lane;
+        }
+        self.list_webhook(slot);
+    }
+
+    /// Takes the first lane off the ready list of `slot`.
+    pub(super) fn pop_ready(&mut self, slot: u32) -> Option<u32> {
+        let webhook = self.webhooks[slot as usize].as_mut()?;
+        let lane = webhook.ready.head;
+        if lane == NONE {
+            return None;
+        }
+        webhook.ready.head = self.lanes[lane as usize].next_ready;
+        if webhook.ready.head == NONE {
+            webhook.ready.tail = NONE;
+        }
+        Some(lane)
+    }
+}

@@ -1,0 +1,83 @@
+//! A worker broke down: what was accepted is carried over into a fresh shard.
+
+use super::lanes::{EventRecord, LaneKey};
+use super::{Shard, ShardConfig};
+use crate::base::time::Now;
+use crate::core::failure::Failure;
+use std::collections::HashMap;
+
+impl Shard {
+    /// A fresh shard with everything that this one had accepted and not finished, in order.
+    ///
+    /// The old one may be inconsistent: its driver panicked, maybe in the middle of a change. So
+    /// nothing is taken over but the deliveries themselves; lanes, windows and connections are
+    /// built anew. Deliveries that were under way are sent again and not counted as attempts.
+    #[must_use]
+    pub fn salvage(mut self, now: Now) -> Shard {
+        let config = ShardConfig { seed: self.random.next_u64(), ..self.config.clone() };
+        let mut fresh = Shard::new(config, self.shared.clone(), self.snapshot.clone());
+        fresh.sequence = self.sequence;
+        fresh.generation = self.generation;
+        let mut left: Vec<(u64, LaneKey, u32, u32)> = self
+            .deliveries
+            .iter()
+            .filter_map(|(_, delivery)| {
+                let lane = self.lanes.get(delivery.lane as usize)?;
+                let event = self.events.get(delivery.event as usize)?;
+                Some((event.id.sequence, lane.key, delivery.event, delivery.attempts))
+            })
+            .collect();
+        left.sort_unstable_by_key(|(sequence, ..)| *sequence);
+        let mut moved: HashMap<u32, u32> = HashMap::new();
+        for (_, key, old, attempts) in left {
+            let event = *moved.entry(old).or_insert_with(|| {
+                let event = &self.events[old as usize];
+                let (id, kind) = (event.id, event.kind);
+                fresh.events.insert(EventRecord::new(id, kind, event.body().to_vec(), event.key()))
+                    as u32
+            });
+            fresh.append_delivery(key, event, attempts);
+        }
+        fresh.recount();
+        self.fail_tests(now, &mut fresh);
+        fresh.totals().restarts.add(1);
+        fresh.pump_all(now.tick);
+        fresh
+    }
+
+    /// Brings the counts of what is pending and under way back in line with what there is.
+    fn recount(&mut self) {
+        let worker = self.config.worker;
+        let mut pending = vec![0; self.webhooks.len()];
+        for (_, delivery) in &self.deliveries {
+            let slot = self.lanes[delivery.lane as usize].key.slot;
+            pending[slot as usize] += 1;
+        }
+        for (webhook, pending) in self.webhooks.iter().zip(&pending) {
+            if let Some(webhook) = webhook {
+                webhook.counters(worker).pending.set(*pending);
+                webhook.counters(worker).in_flight.set(0);
+            }
+        }
+        self.totals().deliveries.pending.set(pending.iter().sum());
+        self.totals().deliveries.in_flight.set(0);
+    }
+
+    /// Test deliveries are not sent again: whoever waits for one is told.
+    fn fail_tests(&mut self, now: Now, fresh: &mut Shard) {
+        for index in self.connections.iter().map(|(index, _)| index).collect::<Vec<_>>() {
+            let connection = self.connections.remove(index);
+            if let super::connections::Job::Test(test) = connection.job {
+                fresh.tests.push_back(super::TestOutcome {
+                    token: test.token,
+                    id: test.id,
+                    status: None,
+                    failure: Some(Failure::Internal),
+                    latency_us: now.tick.since_us(connection.since),
+                    response: Vec::new(),
+                });
+            }
+        }
+        fresh.tests.extend(self.tests.drain(..));
+    }
+}

@@ -1,0 +1,101 @@
+//! What happens because time passed.
+
+use super::Shard;
+use super::lanes::LaneState;
+use crate::base::time::{Now, Tick};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// What a timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Due {
+    /// The head of a lane may be tried again.
+    Lane { lane: u32, generation: u32 },
+    /// A webhook may send again.
+    Hold { slot: u32 },
+}
+
+/// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
+/// before their deadline, so only a lower bound is kept, and when that has passed, the
+/// connections are looked through once. Idle connections likewise.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(Tick, Due)>>,
+    exchange: Option<Tick>,
+    idle: Option<Tick>,
+}
+
+impl Timers {
+    pub(super) fn next(&self) -> Option<Tick> {
+        let heap = self.heap.peek().map(|Reverse((at, _))| *at);
+        [heap, self.exchange, self.idle].into_iter().flatten().min()
+    }
+
+    pub(super) fn lane_due(&mut self, at: Tick, lane: u32, generation: u32) {
+        self.heap.push(Reverse((at, Due::Lane { lane, generation })));
+    }
+
+    pub(super) fn hold_over(&mut self, at: Tick, slot: u32) {
+        self.heap.push(Reverse((at, Due::Hold { slot })));
+    }
+
+    pub(super) fn exchange_due(&mut self, at: Tick) {
+        self.exchange = Some(self.exchange.map_or(at, |known| known.min(at)));
+    }
+
+    pub(super) fn idle_due(&mut self, at: Tick) {
+        self.idle = Some(self.idle.map_or(at, |known| known.min(at)));
+    }
+
+    pub(super) fn set_exchange(&mut self, at: Option<Tick>) {
+        self.exchange = at;
+    }
+
+    pub(super) fn set_idle(&mut self, at: Option<Tick>) {
+        self.idle = at;
+    }
+
+    fn pop_due(&mut self, now: Tick) -> Option<Due> {
+        let Reverse((at, due)) = *self.heap.peek()?;
+        if at > now {
+            return None;
+        }
+        self.heap.pop();
+        Some(due)
+    }
+}
+
+impl Shard {
+    /// Time has passed. Calling it early, or without need, does nothing.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.timers.exchange.is_some_and(|at| at <= now.tick) {
+            self.expire_exchanges(now);
+        }
+        if self.timers.idle.is_some_and(|at| at <= now.tick) {
+            self.expire_idle(now.tick);
+        }
+        while let Some(due) = self.timers.pop_due(now.tick) {
+            let slot = match due {
+                Due::Hold { slot } => {
+                    self.list_webhook(slot);
+                    slot
+                }
+                Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {
+                    Some(waiting)
+                        if waiting.generation == generation
+                            && waiting.state == LaneState::Waiting =>
+                    {
+                        let slot = waiting.key.slot;
+                        self.ready_at_end(lane);
+                        slot
+                    }
+                    _ => continue,
+                },
+            };
+            let webhook = self.webhooks.get(slot as usize).and_then(Option::as_ref);
+            if let Some(endpoint) = webhook.map(|webhook| webhook.endpoint) {
+                self.pump(now.tick, endpoint);
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The webhooks a shard serves: which may send, and how a new snapshot changes them.
+
+use super::connections::Job;
+use super::lanes::ReadyList;
+use super::{Action, Shard};
+use crate::base::time::Tick;
+use crate::core::ledger::{Counters, WebhookStatus};
+use crate::core::snapshot::{Definition, Snapshot};
+use std::sync::Arc;
+
+/// One webhook, as this shard serves it.
+#[derive(Debug)]
+pub(super) struct WebhookState {
+    pub(super) definition: Arc<Definition>,
+    pub(super) endpoint: usize,
+    pub(super) ready: ReadyList,
+    /// Deliveries on a connection.
+    pub(super) in_flight: u32,
+    /// This shard's part of the webhook's concurrency.
+    window: u32,
+    /// Nothing is sent before: the endpoint asked for it (`Retry-After`).
+    pub(super) hold_until: Tick,
+    /// Whether it stands in its endpoint's queue.
+    listed: bool,
+}
+
+impl WebhookState {
+    fn may_send(&self, now: Tick) -> bool {
+        self.in_flight < self.window
+            && !self.ready.is_empty()
+            && self.hold_until <= now
+            && self.definition.ledger.status() == WebhookStatus::Active
+    }
+
+    pub(super) fn counters(&self, worker: usize) -> &Counters {
+        self.definition.ledger.counters(worker)
+    }
+}
+
+/// This worker's part of `concurrency`: the parts add up, and each is at least 1.
+fn window_of(concurrency: u32, worker: usize, workers: usize) -> u32 {
+    let (worker, workers) = (worker as u32, workers.max(1) as u32);
+    (concurrency / workers + u32::from(worker < concurrency % workers)).max(1)
+}
+
+impl Shard {
+    /// The webhooks have changed. Deliveries of deleted ones are cancelled; those of changed ones
+    /// follow the new definition from their next attempt on.
+    pub fn handle_snapshot(&mut self, now: Tick, snapshot: Arc<Snapshot>) {
+        let slots = snapshot.definitions.len().max(self.webhooks.len());
+        self.webhooks.resize_with(slots, || None);
+        for slot in 0..slots {
+            let wanted = snapshot.definition(slot as u32);
+            let known = self.webhooks[slot].as_ref().map(|webhook| &webhook.definition);
+            match (known, wanted) {
+                (None, None) => {}
+                (Some(known), Some(wanted)) if Arc::ptr_eq(known, wanted) => {}
+                (Some(known), Some(wanted)) if known.id == wanted.id => {
+                    self.change_webhook(slot as u32, wanted.clone());
+                }
+                (known, wanted) => {
+                    if known.is_some() {
+                        self.remove_webhook(slot as u32);
+                    }
+                    if let Some(wanted) = wanted {
+                        self.add_webhook(slot, wanted.clone());
+                    }
+                }
+            }
+        }
+        self.snapshot = snapshot;
+        // A webhook may have been enabled.
+        for slot in 0..slots as u32 {
+            self.list_webhook(slot);
+        }
+        self.pump_all(now);
+    }
+
+    fn add_webhook(&mut self, slot: usize, definition: Arc<Definition>) {
+        let endpoint = self.endpoint_for(&definition);
+        let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
+        self.webhooks[slot] = Some(WebhookState {
+            definition,
+            endpoint,
+            ready: ReadyList::default(),
+            in_flight: 0,
+            window,
+            hold_until: Tick::default(),
+            listed: false,
+        });
+    }
+
+    fn change_webhook(&mut self, slot: u32, definition: Arc<Definition>) {
+        let endpoint = self.endpoint_for(&definition);
+        let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        if webhook.definition.target != definition.target {
+            // What the old endpoint asked for is not the new one's wish.
+            webhook.hold_until = Tick::default();
+        }
+        webhook.definition = definition;
+        webhook.window = window;
+        let old = std::mem::replace(&mut webhook.endpoint, endpoint);
+        if old != endpoint && std::mem::take(&mut webhook.listed) {
+            self.endpoints[old].queue.retain(|&listed| listed != slot);
+        }
+        self.release_endpoint(old);
+    }
+
+    fn remove_webhook(&mut self, slot: u32) {
+        let Some(webhook) = self.webhooks[slot as usize].take() else { return };
+        self.endpoints[webhook.endpoint].queue.retain(|&listed| listed != slot);
+        let cut: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| match &connection.job {
+                Job::Lane(lane) => self.lanes[*lane as usize].key.slot == slot,
+                _ => false,
+            })
+            .map(|(index, _)| index)
+            .collect();
+        for index in cut {
+            self.forget_connection(index);
+        }
+        let lanes: Vec<u32> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.key.slot == slot)
+            .map(|(index, _)| index as u32)
+            .collect();
+        let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane)).sum();
+        let in_flight = u64::from(webhook.in_flight);
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            counters.cancelled.add(cancelled);
+            counters.pending.subtract(cancelled);
+            counters.in_flight.subtract(in_flight);
+        }
+        webhook.definition.ledger.retire(&self.shared.full_count);
+        self.actions.push_back(Action::RoomMade);
+        self.release_endpoint(webhook.endpoint);
+    }
+
+    /// Puts a webhook that has something to send into its endpoint's queue.
+    pub(super) fn list_webhook(&mut self, slot: u32) {
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        if !webhook.listed && !webhook.ready.is_empty() {
+            webhook.listed = true;
+            self.endpoints[webhook.endpoint].queue.push_back(slot);
+        }
+    }
+
+    /// The next lane to send to `endpoint`, taken from the webhooks in turn.
+    pub(super) fn next_lane(&mut self, now: Tick, endpoint: usize) -> Option<u32> {
+        while let Some(slot) = self.endpoints[endpoint].queue.pop_front() {
+            let Some(webhook) = &mut self.webhooks[slot as usize] else { continue };
+            webhook.listed = false;
+            if !webhook.may_send(now) {
+                // It comes back when a delivery ends, the hold is over, or it is enabled.
+                continue;
+            }
+            let lane = self.pop_ready(slot);
+            self.list_webhook(slot);
+            if lane.is_some() {
+                return lane;
+            }
+        }
+        None
+    }
+
+    /// Whether some webhook has something to send to `endpoint` now. Drops those that have not
+    /// from its queue.
+    pub(super) fn has_lane(&mut self, now: Tick, endpoint: usize) -> bool {
+        while let Some(&slot) = self.endpoints[endpoint].queue.front() {
+            match &mut self.webhooks[slot as usize] {
+                Some(webhook) if webhook.may_send(now) => return true,
+                Some(webhook) => webhook.listed = false,
+                None => {}
+            }
+            self.endpoints[endpoint].queue.pop_front();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::window_of;
+
+    #[test]
+    fn the_parts_of_a_window_add_up() {
+        for (concurrency, workers) in [(64, 1), (64, 3), (7, 4), (4, 4)] {
+            let parts: u32 =
+                (0..workers).map(|worker| window_of(concurrency, worker, workers)).sum();
+            assert_eq!(parts, concurrency);
+        }
+        assert_eq!(window_of(1, 3, 4), 1, "each worker gets at least one");
+    }
+}

@@ -1,0 +1,103 @@
+//! What the shards and the callers know of the webhooks: an immutable snapshot.
+
+use super::event::{EventMask, WebhookEvent};
+use super::http::request::RequestHead;
+use super::ledger::Ledger;
+use super::matcher::Matcher;
+use super::retry::RetryPolicy;
+use super::shard::Target;
+use super::signature::SigningKey;
+use crate::base::id::WebhookId;
+use arc_swap::{ArcSwap, Guard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One webhook, compiled: everything about it that does not change from event to event.
+#[derive(Debug)]
+pub struct Definition {
+    /// Which webhook it is, for as long as the process lives.
+    pub id: WebhookId,
+    /// Its name.
+    pub name: String,
+    /// Where it connects to.
+    pub target: Target,
+    /// The request, up to what changes from delivery to delivery.
+    pub head: RequestHead,
+    /// Signs the bodies.
+    pub signing: Option<SigningKey>,
+    /// When and how often a failed delivery is tried again.
+    pub retry: RetryPolicy,
+    /// One deadline for the whole exchange, in milliseconds.
+    pub timeout_ms: u64,
+    /// Deliveries in flight at once, over all workers.
+    pub concurrency: u32,
+    /// Generation of the first snapshot it was in: earlier events are not for it.
+    pub since_generation: u64,
+    /// What is counted and remembered of it.
+    pub ledger: Arc<Ledger>,
+}
+
+/// All webhooks at one moment, and the automata over the patterns of the enabled ones.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the snapshots.
+    pub generation: u64,
+    /// The webhooks, disabled ones included, by slot.
+    pub definitions: Vec<Option<Arc<Definition>>>,
+    /// Finds the enabled webhooks that want an event.
+    pub matcher: Matcher,
+    /// The kinds of event that any enabled webhook wants.
+    pub events: EventMask,
+}
+
+impl Snapshot {
+    /// Whether any enabled webhook wants the event.
+    #[inline]
+    pub fn wants(&self, event: WebhookEvent, key: &[u8]) -> bool {
+        self.events.contains(event) && self.matcher.matches_any(event, key)
+    }
+
+    /// The webhook in `slot`.
+    pub fn definition(&self, slot: u32) -> Option<&Arc<Definition>> {
+        self.definitions.get(slot as usize)?.as_ref()
+    }
+}
+
+/// The snapshot that is in force. Readers take no lock.
+#[derive(Debug)]
+pub struct Published {
+    current: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+}
+
+impl Published {
+    /// Puts the first snapshot in force.
+    pub fn new(first: Snapshot) -> Self {
+        let generation = AtomicU64::new(first.generation);
+        Published { current: ArcSwap::from_pointee(first), generation }
+    }
+
+    /// Puts a snapshot in force. Whoever sees its generation also finds it.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation;
+        self.current.store(Arc::new(snapshot));
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The generation in force: one load, to find out whether anything changed.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The snapshot in force, for a short look.
+    #[inline]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The snapshot in force, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+}

@@ -1,0 +1,344 @@
+//! One connection: one long-lived task that opens it and carries exchange after exchange.
+//!
+//! A read is always posted, also while the connection is idle: so its end is noticed at once, and
+//! bytes that nobody asked for are not taken for the next answer. The read is never dropped
+//! unless the connection is closed with it.
+
+use super::dns::Addresses;
+use super::signal::Signal;
+use super::tls::{Incoming, TlsSession};
+use super::worker::Worker;
+use crate::base::limits;
+use crate::core::failure::Failure;
+use crate::core::shard::{Closed, ConnectionId, Step, Target};
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What a connection's task shares with the rest of its worker.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: ConnectionId,
+    /// Raised when there is a request to write, when addresses have come, or when it is to close.
+    pub(super) signal: Signal,
+    closed: Cell<bool>,
+    pub(super) addresses: RefCell<Option<Addresses>>,
+}
+
+impl Link {
+    pub(super) fn new(id: ConnectionId) -> Self {
+        Link {
+            id,
+            signal: Signal::default(),
+            closed: Cell::new(false),
+            addresses: RefCell::default(),
+        }
+    }
+
+    /// Tells the task to close the connection.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.signal.raise();
+    }
+}
+
+/// The link was closed: stop at once, there is nobody to report to.
+struct Cancelled;
+
+/// Lets `future` run until it is done or the link is closed.
+async fn until_closed<T>(link: &Link, future: impl Future<Output = T>) -> Result<T, Cancelled> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        if link.signal.poll(context).is_ready() && link.closed.get() {
+            return Poll::Ready(Err(Cancelled));
+        }
+        future.as_mut().poll(context).map(Ok)
+    })
+    .await
+}
+
+/// The connection's task.
+pub(super) async fn run(worker: Rc<Worker>, link: Rc<Link>, target: Target) {
+    match open(&worker, &link, &target).await {
+        Err(Cancelled) => {}
+        Ok(Err(failure)) => {
+            let now = worker.now();
+            worker.with_shard(|shard| shard.handle_connect_failed(now, link.id, failure));
+        }
+        Ok(Ok((stream, tls))) => {
+            if worker.with_shard(|shard| shard.handle_connected(link.id)) {
+                // Cancelled or closed: either way the shard knows.
+                let _: Result<(), Cancelled> = exchange(&worker, &link, stream, tls).await;
+            }
+        }
+    }
+    worker.unlink(link.id);
+}
+
+/// Resolves, connects, and shakes hands. The exchange's deadline covers it from outside.
+async fn open(
+    worker: &Worker,
+    link: &Link,
+    target: &Target,
+) -> Result<Result<(TcpStream, Option<TlsSession>), Failure>, Cancelled> {
+    let endpoint = &target.endpoint;
+    worker.resolve(link, &endpoint.host);
+    let addresses = loop {
+        if let Some(addresses) = link.addresses.borrow_mut().take() {
+            break addresses;
+        }
+        link.signal.wait().await;
+        if link.closed.get() {
+            return Err(Cancelled);
+        }
+    };
+    let mut stream = match connect(link, &addresses, endpoint.port).await? {
+        Ok(stream) => stream,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    if !endpoint.secure {
+        return Ok(Ok((stream, None)));
+    }
+    match worker.parts.tls.connect(&endpoint.host, target.verify_tls) {
+        Err(failure) => Ok(Err(failure)),
+        Ok(mut session) => {
+            let shaken = until_closed(link, shake_hands(&mut stream, &mut session)).await?;
+            Ok(shaken.map(|()| (stream, Some(session))))
+        }
+    }
+}
+
+/// Tries the addresses in turn until one answers.
+async fn connect(
+    link: &Link,
+    addresses: &[std::net::IpAddr],
+    port: u16,
+) -> Result<Result<TcpStream, Failure>, Cancelled> {
+    let mut failure = Failure::Resolve;
+    for (tried, &address) in addresses.iter().enumerate() {
+        let attempt = TcpStream::connect_addr(SocketAddr::new(address, port));
+        // The last address may take all the time that the exchange has; an earlier one that does
+        // not answer must leave time for the next.
+        let patience = match tried + 1 < addresses.len() {
+            true => Duration::from_millis(limits::CONNECT_PATIENCE_MS),
+            false => Duration::from_millis(limits::TIMEOUT_MS_MAX),
+        };
+        match until_closed(link, monoio::time::timeout(patience, attempt)).await? {
+            Ok(Ok(stream)) => {
+                // A request is one write; waiting for more to send would only delay it.
+                let _ = stream.set_nodelay(true);
+                return Ok(Ok(stream));
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                failure = Failure::ConnectRefused;
+            }
+            Ok(Err(_)) | Err(_) => failure = Failure::Connect,
+        }
+    }
+    Ok(Err(failure))
+}
+
+async fn shake_hands(stream: &mut TcpStream, session: &mut TlsSession) -> Result<(), Failure> {
+    let (mut out, mut buffer) = (Vec::new(), Vec::with_capacity(limits::READ_BUFFER_BYTES));
+    let mut plaintext = Vec::new();
+    loop {
+        out.clear();
+        session.outgoing(&mut out)?;
+        if !out.is_empty() {
+            let (written, used) = stream.write_all(out).await;
+            out = used;
+            written.map_err(|_| Failure::Reset)?;
+        }
+        if !session.is_handshaking() {
+            return Ok(());
+        }
+        buffer.clear();
+        let (read, used) = stream.read(buffer).await;
+        buffer = used;
+        match read {
+            Ok(0) => return Err(Failure::Closed),
+            Ok(_) => {}
+            Err(_) => return Err(Failure::Reset),
+        }
+        if let Err(failure) = session.incoming(&buffer, &mut plaintext) {
+            // The alert tells the peer why; whether it gets it does not matter to us.
+            out.clear();
+            if session.outgoing(&mut out).is_ok() {
+                let _ = stream.write_all(out).await;
+            }
+            return Err(failure);
+        }
+    }
+}
+
+/// What a read gave, with the half and the buffer it used.
+type Read = (OwnedReadHalf<TcpStream>, io::Result<usize>, Vec<u8>);
+
+async fn read(mut half: OwnedReadHalf<TcpStream>, mut buffer: Vec<u8>) -> Read {
+    buffer.clear();
+    let (result, buffer) = half.read(buffer).await;
+    (half, result, buffer)
+}
+
+enum Event {
+    Signal,
+    Read(Read),
+}
+
+async fn next_event(link: &Link, mut read: Pin<&mut impl Future<Output = Read>>) -> Event {
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(read) = read.as_mut().poll(context) {
+            return Poll::Ready(Event::Read(read));
+        }
+        link.signal.poll(context).map(|()| Event::Signal)
+    })
+    .await
+}
+
+/// Carries exchanges until the connection ends.
+async fn exchange(
+    worker: &Rc<Worker>,
+    link: &Link,
+    stream: TcpStream,
+    tls: Option<TlsSession>,
+) -> Result<(), Cancelled> {
+    let (read_half, write_half) = stream.into_split();
+    let mut reading = pin!(read(read_half, Vec::with_capacity(limits::READ_BUFFER_BYTES)));
+    let mut writer = Writer { half: write_half, request: Vec::new(), ciphertext: Vec::new() };
+    let mut wire = Wire { tls, plaintext: Vec::new() };
+    let mut step = Step::Send;
+    loop {
+        if step == Step::Send {
+            step = writer.send_request(worker, link, &mut wire).await?;
+        }
+        match next_event(link, reading.as_mut()).await {
+            Event::Signal if link.closed.get() => return Err(Cancelled),
+            Event::Signal => step = Step::Send,
+            Event::Read((half, result, buffer)) => {
+                step = wire.arrived(worker, link, result, &buffer, step);
+                if step == Step::Close {
+                    return Ok(());
+                }
+                wire.flush(link, &mut writer).await?;
+                reading.set(read(half, buffer));
+            }
+        }
+    }
+}
+
+struct Writer {
+    half: OwnedWriteHalf<TcpStream>,
+    request: Vec<u8>,
+    ciphertext: Vec<u8>,
+}
+
+impl Writer {
+    /// Writes the request that the shard has for this connection.
+    async fn send_request(
+        &mut self,
+        worker: &Rc<Worker>,
+        link: &Link,
+        wire: &mut Wire,
+    ) -> Result<Step, Cancelled> {
+        self.request.clear();
+        let now = worker.now();
+        let request = &mut self.request;
+        if !worker.with_shard(|shard| shard.write_request(now, link.id, request)) {
+            return Ok(Step::Idle);
+        }
+        let written = match &mut wire.tls {
+            None => write(link, &mut self.half, &mut self.request).await?,
+            Some(session) => {
+                self.ciphertext.clear();
+                match session.encrypt(&self.request, &mut self.ciphertext) {
+                    Ok(()) => write(link, &mut self.half, &mut self.ciphertext).await?,
+                    Err(_) => Err(io::ErrorKind::InvalidData.into()),
+                }
+            }
+        };
+        if written.is_err() {
+            worker.with_shard(|shard| shard.handle_write_failed(link.id));
+        }
+        for buffer in [&mut self.request, &mut self.ciphertext] {
+            if buffer.capacity() > limits::REQUEST_BUFFER_KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+        Ok(Step::Continue)
+    }
+}
+
+/// Writes all of `buffer`, which is lent to the kernel meanwhile.
+async fn write(
+    link: &Link,
+    half: &mut OwnedWriteHalf<TcpStream>,
+    buffer: &mut Vec<u8>,
+) -> Result<io::Result<usize>, Cancelled> {
+    let lent = std::mem::take(buffer);
+    let (written, lent) = until_closed(link, half.write_all(lent)).await?;
+    *buffer = lent;
+    Ok(written)
+}
+
+/// The connection's bytes, with or without TLS.
+struct Wire {
+    tls: Option<TlsSession>,
+    plaintext: Vec<u8>,
+}
+
+impl Wire {
+    /// Hands to the shard what was read.
+    fn arrived(
+        &mut self,
+        worker: &Rc<Worker>,
+        link: &Link,
+        result: io::Result<usize>,
+        bytes: &[u8],
+        before: Step,
+    ) -> Step {
+        // The completion path is where events are taken in, too.
+        worker.take_in(limits::INTAKE_BATCH_MAX);
+        let now = worker.now();
+        let closed = |closed| {
+            worker.with_shard(|shard| shard.handle_closed(now, link.id, closed));
+            Step::Close
+        };
+        match result {
+            Ok(0) => return closed(Closed::Orderly),
+            Ok(_) => {}
+            Err(_) => return closed(Closed::Broken),
+        }
+        let Some(session) = &mut self.tls else {
+            return worker.with_shard(|shard| shard.handle_read(now, link.id, bytes));
+        };
+        self.plaintext.clear();
+        let incoming = session.incoming(bytes, &mut self.plaintext);
+        let mut step = before;
+        if !self.plaintext.is_empty() {
+            let plaintext = &self.plaintext;
+            step = worker.with_shard(|shard| shard.handle_read(now, link.id, plaintext));
+        }
+        match incoming {
+            Ok(Incoming::Open) => step,
+            Ok(Incoming::Finished) => closed(Closed::Orderly),
+            Err(_) => closed(Closed::Broken),
+        }
+    }
+
+    /// Writes what TLS itself has to say (answers to key updates, alerts).
+    async fn flush(&mut self, link: &Link, writer: &mut Writer) -> Result<(), Cancelled> {
+        let Some(session) = &mut self.tls else { return Ok(()) };
+        writer.ciphertext.clear();
+        if session.outgoing(&mut writer.ciphertext).is_ok() && !writer.ciphertext.is_empty() {
+            // A failure shows at the next read.
+            let _ = write(link, &mut writer.half, &mut writer.ciphertext).await?;
+        }
+        Ok(())
+    }
+}

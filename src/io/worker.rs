@@ -1,0 +1,439 @@
+//! One worker: a thread, its runtime, its shard and its inbox.
+//!
+//! Tasks: one per connection, one that waits for the doorbell, one that waits for the shard's next
+//! deadline. No task wakes itself (with monoio 0.2 it would starve the others), and none of their
+//! operations is dropped on a connection that is kept. Events are taken in from the completion
+//! path: whenever a connection has read something, so that I/O and intake take turns by
+//! themselves; the doorbell is needed only while nothing is under way.
+
+use super::connection::{self, Link};
+use super::dns::{Addresses, Resolver};
+use super::doorbell::{Bell, Ring};
+use super::driver::{self, DriverKind};
+use super::ringer::RingerHandle;
+use super::signal::Signal;
+use super::tls::TlsSettings;
+use crate::base::limits;
+use crate::base::time::{Clock, Now, Tick};
+use crate::core::packed;
+use crate::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, TestOutcome};
+use crate::core::snapshot::{Definition, Published};
+use crate::inbox::{Inbox, Room};
+use monoio::io::AsyncReadRent;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Time that cancelled operations get to end before the worker's ring is closed.
+const LAST_OPERATIONS_MS: u64 = 5;
+
+/// Takes an answer, once, on the worker's thread.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What a worker is asked, beside events.
+pub enum Control {
+    /// A name was resolved for a connection.
+    Resolved {
+        /// Which.
+        connection: ConnectionId,
+        /// Its addresses.
+        addresses: Addresses,
+    },
+    /// Send a test delivery.
+    Test {
+        /// To which webhook.
+        definition: Arc<Definition>,
+        /// Takes the outcome.
+        reply: Reply<TestOutcome>,
+    },
+    /// Stop when nothing is pending, at the latest at the deadline.
+    Drain {
+        /// The deadline.
+        deadline: Tick,
+        /// Takes the number of deliveries that are left.
+        done: Reply<u64>,
+    },
+    /// Stop now.
+    Stop,
+    /// Break down: for tests of what happens then.
+    Panic,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// The configuration of its shard; the worker's number is in it.
+    pub shard: ShardConfig,
+    /// What the shards share.
+    pub shared: Arc<Shared>,
+    /// The webhooks.
+    pub published: Arc<Published>,
+    /// Callers that wait for room.
+    pub room: Arc<Room>,
+    /// Resolves names.
+    pub resolver: Arc<Resolver>,
+    /// TLS settings, made for this worker.
+    pub tls: TlsSettings,
+    /// The engine's clock.
+    pub clock: Clock,
+    /// The kernel's interface to run on.
+    pub driver: DriverKind,
+    /// The core to run on; `None` leaves it to the kernel.
+    pub pin_core: Option<usize>,
+    /// Events this worker's ring holds.
+    pub ring_events: usize,
+    /// Woken when a caller has rung the doorbell.
+    pub ringer: Arc<OnceLock<RingerHandle>>,
+}
+
+/// What other threads share with a worker.
+pub struct WorkerShared {
+    /// Its events.
+    pub inbox: Arc<Inbox<Ring>>,
+    controls: Mutex<VecDeque<Control>>,
+}
+
+impl std::fmt::Debug for WorkerShared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WorkerShared").field("inbox", &self.inbox).finish_non_exhaustive()
+    }
+}
+
+impl WorkerShared {
+    /// Asks the worker for something, and wakes it.
+    pub fn control(&self, control: Control) {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner).push_back(control);
+        self.inbox.ring_doorbell();
+    }
+
+    /// One at a time, so that a breakdown loses none of the others.
+    fn next_control(&self) -> Option<Control> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// Starts a worker.
+pub fn start(parts: WorkerParts) -> std::io::Result<(Arc<WorkerShared>, JoinHandle<()>)> {
+    let (ring, bell) = super::doorbell::doorbell()?;
+    let shared = Arc::new(WorkerShared {
+        inbox: Arc::new(Inbox::new(parts.ring_events, ring)),
+        controls: Mutex::new(VecDeque::new()),
+    });
+    // A runtime is tried first, so that a machine that cannot make one says so at once.
+    let tried =
+        std::thread::scope(|scope| scope.spawn(|| driver::build(&parts.driver).map(drop)).join());
+    tried.map_err(|_| std::io::Error::other("the worker's runtime panicked"))??;
+    let name = format!("webhook-worker-{}", parts.shard.worker);
+    let thread = std::thread::Builder::new().name(name).spawn({
+        let shared = shared.clone();
+        move || run(parts, shared, &bell)
+    })?;
+    Ok((shared, thread))
+}
+
+/// The worker's thread: runs until it is told to stop, over breakdowns.
+fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
+    if let Some(core) = parts.pin_core
+        && let Err(error) = monoio::utils::bind_to_cpu_set([core])
+    {
+        tracing::warn!("worker {} could not be pinned to core {core}: {error}", parts.shard.worker);
+    }
+    let snapshot = parts.published.load_full();
+    let mut shard = Shard::new(parts.shard.clone(), parts.shared.clone(), snapshot);
+    let parts = Rc::new(parts);
+    let mut again = None;
+    loop {
+        let worker = Rc::new(Worker::new(parts.clone(), shared.clone(), shard));
+        let tried_before = again.is_some();
+        *worker.current.borrow_mut() = again.take();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let mut runtime = driver::build(&parts.driver)?;
+            runtime.block_on(main(worker.clone(), bell))
+        }));
+        let Some(left) = worker.shard.borrow_mut().take() else { return };
+        match ended {
+            Ok(Ok(())) => return worker.finish(&left),
+            Ok(Err(error)) => {
+                tracing::error!("worker {} cannot run: {error}", parts.shard.worker);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(_) => tracing::error!(
+                "worker {} broke down and is started again; {} deliveries are carried over",
+                parts.shard.worker,
+                left.pending()
+            ),
+        }
+        shard = left.salvage(parts.clock.now());
+        again = worker.current.borrow_mut().take();
+        if tried_before && again.take().is_some() {
+            tracing::error!("an event that broke the worker twice is dropped");
+        }
+    }
+}
+
+/// A worker in one of its lives.
+pub(super) struct Worker {
+    pub(super) parts: Rc<WorkerParts>,
+    shared: Arc<WorkerShared>,
+    /// Taken out when this life ends.
+    shard: RefCell<Option<Shard>>,
+    /// By the connection's index.
+    links: RefCell<Vec<Option<Rc<Link>>>>,
+    /// The event that is being taken in: kept here so that a breakdown does not lose it.
+    current: RefCell<Option<Vec<u8>>>,
+    /// Generation of the shard's snapshot.
+    generation: Cell<u64>,
+    tests: RefCell<HashMap<u64, Reply<TestOutcome>>>,
+    next_test: Cell<u64>,
+    /// What the ticker sleeps until.
+    armed: Cell<Option<Tick>>,
+    ticker: Signal,
+    stop: Signal,
+    drain: RefCell<Option<(Tick, Reply<u64>)>>,
+}
+
+impl Worker {
+    fn new(parts: Rc<WorkerParts>, shared: Arc<WorkerShared>, shard: Shard) -> Self {
+        Worker {
+            parts,
+            shared,
+            shard: RefCell::new(Some(shard)),
+            links: RefCell::default(),
+            current: RefCell::default(),
+            generation: Cell::new(0),
+            tests: RefCell::default(),
+            next_test: Cell::default(),
+            armed: Cell::default(),
+            ticker: Signal::default(),
+            stop: Signal::default(),
+            drain: RefCell::default(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.parts.clock.now()
+    }
+
+    /// Lets `act` work on the shard, then does what the shard wants done.
+    pub(super) fn with_shard<T>(self: &Rc<Self>, act: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut slot = self.shard.borrow_mut();
+        let shard = slot.as_mut().expect("a worker's shard is there while its tasks run");
+        let result = act(shard);
+        while let Some(action) = shard.poll_action() {
+            self.perform(action);
+        }
+        while let Some(outcome) = shard.poll_test() {
+            if let Some(reply) = self.tests.borrow_mut().remove(&outcome.token) {
+                reply(outcome);
+            }
+        }
+        let next = shard.poll_timeout();
+        if next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {
+            self.ticker.raise();
+        }
+        if self.drain.borrow().is_some() && shard.pending() == 0 && self.shared.inbox.is_empty() {
+            self.stop.raise();
+        }
+        result
+    }
+
+    fn perform(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::Open { connection, target } => {
+                let link = Rc::new(Link::new(connection));
+                let mut links = self.links.borrow_mut();
+                let index = connection.index as usize;
+                if links.len() <= index {
+                    links.resize_with(index + 1, || None);
+                }
+                links[index] = Some(link.clone());
+                monoio::spawn(connection::run(self.clone(), link, target));
+            }
+            Action::Wake(connection) => {
+                if let Some(link) = self.link(connection) {
+                    link.signal.raise();
+                }
+            }
+            Action::Close(connection) => {
+                if let Some(link) = self.link(connection) {
+                    link.close();
+                    self.links.borrow_mut()[connection.index as usize] = None;
+                }
+            }
+            Action::RoomMade => self.parts.room.made(),
+        }
+    }
+
+    fn link(&self, id: ConnectionId) -> Option<Rc<Link>> {
+        let links = self.links.borrow();
+        let link = links.get(id.index as usize)?.as_ref()?;
+        (link.id == id).then(|| link.clone())
+    }
+
+    /// A connection's task ends.
+    pub(super) fn unlink(&self, id: ConnectionId) {
+        if self.link(id).is_some() {
+            self.links.borrow_mut()[id.index as usize] = None;
+        }
+    }
+
+    /// Asks for the addresses of `host`; the link's signal is raised when they are there.
+    pub(super) fn resolve(&self, link: &Link, host: &str) {
+        let (shared, connection) = (self.shared.clone(), link.id);
+        self.parts.resolver.resolve(
+            host,
+            Box::new(move |addresses| shared.control(Control::Resolved { connection, addresses })),
+        );
+    }
+
+    /// Takes up to `events_max` events out of the inbox, under the newest snapshot.
+    pub(super) fn take_in(self: &Rc<Self>, events_max: usize) {
+        let inbox = &self.shared.inbox;
+        inbox.begin_drain();
+        let changed = self.generation.get() != self.parts.published.generation();
+        if inbox.is_empty() && !changed {
+            return;
+        }
+        let now = self.now();
+        self.with_shard(|shard| {
+            self.take_over_snapshot(shard, now.tick, self.parts.published.generation());
+            for _ in 0..events_max {
+                let Some(event) = inbox.pop() else { break };
+                // It may have been accepted under a snapshot published since we looked.
+                self.take_over_snapshot(shard, now.tick, packed::generation(&event));
+                *self.current.borrow_mut() = Some(event);
+                if let Some(event) = &*self.current.borrow() {
+                    shard.handle_event(now, event);
+                }
+                if let Some(event) = self.current.borrow_mut().take() {
+                    inbox.give_back(event);
+                }
+            }
+        });
+        self.parts.room.made();
+    }
+
+    fn take_over_snapshot(&self, shard: &mut Shard, now: Tick, generation: u64) {
+        if shard.generation() < generation {
+            shard.handle_snapshot(now, self.parts.published.load_full());
+        }
+        self.generation.set(shard.generation());
+    }
+
+    /// The event that broke the last life is tried once more.
+    fn take_in_again(self: &Rc<Self>) {
+        let now = self.now();
+        self.with_shard(|shard| {
+            if let Some(event) = &*self.current.borrow() {
+                shard.handle_event(now, event);
+            }
+        });
+        self.current.borrow_mut().take();
+    }
+
+    fn obey(self: &Rc<Self>, control: Control) {
+        match control {
+            Control::Resolved { connection, addresses } => {
+                if let Some(link) = self.link(connection) {
+                    *link.addresses.borrow_mut() = Some(addresses);
+                    link.signal.raise();
+                }
+            }
+            Control::Test { definition, reply } => {
+                let token = self.next_test.replace(self.next_test.get() + 1);
+                self.tests.borrow_mut().insert(token, reply);
+                let now = self.now();
+                self.with_shard(|shard| shard.handle_test(now, definition, token));
+            }
+            Control::Drain { deadline, done } => {
+                *self.drain.borrow_mut() = Some((deadline, done));
+                self.take_in(usize::MAX);
+                self.ticker.raise();
+            }
+            Control::Stop => self.stop.raise(),
+            Control::Panic => panic!("asked to break down"),
+        }
+    }
+
+    /// The last life is over.
+    fn finish(&self, shard: &Shard) {
+        if let Some((_, done)) = self.drain.borrow_mut().take() {
+            done(shard.pending() as u64 + self.shared.inbox.len() as u64);
+        }
+    }
+}
+
+/// A life's main task: starts the others and waits until it is time to stop. It only waits: with
+/// monoio 0.2, a main future that wakes itself would never let I/O happen.
+async fn main(worker: Rc<Worker>, bell: &Bell) -> std::io::Result<()> {
+    let bell = bell.listen()?;
+    if worker.current.borrow().is_some() {
+        worker.take_in_again();
+    }
+    worker.with_shard(|_| ());
+    monoio::spawn(listen(worker.clone(), bell));
+    monoio::spawn(tick(worker.clone()));
+    worker.stop.wait().await;
+    for link in worker.links.borrow().iter().flatten() {
+        link.close();
+    }
+    // The kernel may still use the buffers of operations that were just cancelled.
+    monoio::time::sleep(Duration::from_millis(LAST_OPERATIONS_MS)).await;
+    Ok(())
+}
+
+/// Waits for the doorbell.
+async fn listen(worker: Rc<Worker>, mut bell: monoio::net::UnixStream) {
+    let mut buffer = Vec::with_capacity(64);
+    loop {
+        while let Some(control) = worker.shared.next_control() {
+            worker.obey(control);
+        }
+        worker.take_in(limits::INTAKE_WHEN_WOKEN_MAX);
+        buffer.clear();
+        let (heard, used) = bell.read(buffer).await;
+        buffer = used;
+        match heard {
+            Ok(rings) if rings > 0 => {}
+            _ => {
+                tracing::error!("worker {}: the doorbell is broken", worker.parts.shard.worker);
+                return worker.stop.raise();
+            }
+        }
+        if let Some(ringer) = worker.parts.ringer.get() {
+            ringer.wake();
+        }
+    }
+}
+
+/// Waits for the shard's next deadline.
+async fn tick(worker: Rc<Worker>) {
+    loop {
+        let next = worker.with_shard(|shard| shard.poll_timeout());
+        let drain = worker.drain.borrow().as_ref().map(|(deadline, _)| *deadline);
+        let next = [next, drain].into_iter().flatten().min();
+        worker.armed.set(next);
+        match next {
+            None => worker.ticker.wait().await,
+            Some(next) => {
+                let wait = next.since_us(worker.parts.clock.tick());
+                let mut sleep = std::pin::pin!(monoio::time::sleep(Duration::from_micros(wait)));
+                std::future::poll_fn(|context| {
+                    let due = sleep.as_mut().poll(context).is_ready();
+                    if due { Poll::Ready(()) } else { worker.ticker.poll(context) }
+                })
+                .await;
+            }
+        }
+        let now = worker.now();
+        worker.with_shard(|shard| shard.handle_timeout(now));
+        if drain.is_some_and(|deadline| deadline <= now.tick) {
+            worker.stop.raise();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a webhook is told, checked and compiled.
+
+use super::RegistryConfig;
+use crate::base::id::WebhookId;
+use crate::base::limits;
+use crate::core::event::EventMask;
+use crate::core::http::endpoint::Endpoint;
+use crate::core::http::headers::{Authorization, CustomHeaders};
+use crate::core::http::request::RequestHead;
+use crate::core::ledger::Ledger;
+use crate::core::matcher::validate_pattern;
+use crate::core::retry::RetryPolicy;
+use crate::core::shard::Target;
+use crate::core::signature::SigningKey;
+use crate::core::snapshot::Definition;
+use std::fmt;
+use std::sync::Arc;
+
+/// How a webhook proves itself. `Debug` shows no secret (SEC-3).
+#[derive(Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// With a token.
+    Bearer(String),
+    /// With a user's name and password.
+    Basic(String, String),
+}
+
+impl Auth {
+    /// The name of the kind.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Auth::None => "none",
+            Auth::Bearer(_) => "bearer",
+            Auth::Basic(..) => "basic",
+        }
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Everything a webhook is told, with the defaults filled in. `Debug` shows no secret (SEC-3).
+#[derive(Clone, PartialEq)]
+pub struct Settings {
+    /// Where to.
+    pub url: String,
+    /// Which keys.
+    pub pattern: String,
+    /// Which events.
+    pub events: EventMask,
+    /// How it proves itself.
+    pub auth: Auth,
+    /// Further request headers.
+    pub headers: Vec<(String, String)>,
+    /// Signs every body.
+    pub secret: Option<String>,
+    /// When and how often a failed delivery is tried again.
+    pub retry: RetryPolicy,
+    /// One deadline for the whole exchange.
+    pub timeout_ms: u64,
+    /// Deliveries in flight at once.
+    pub concurrency: u32,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("pattern", &self.pattern)
+            .field("events", &self.events)
+            .field("auth", &self.auth)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a setting is not acceptable.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The name is empty, too long, or has characters that would confuse people or logs.
+    #[error(
+        "the name must have 1 to {} printable characters and no spaces",
+        limits::NAME_BYTES_MAX
+    )]
+    Name,
+    /// The host is not in `allowed_hosts`.
+    #[error("host '{0}' is not allowed (allowed_hosts)")]
+    HostDenied(String),
+    /// A number is outside its range.
+    #[error("{name} must be between {min} and {max}")]
+    Range {
+        /// Which.
+        name: &'static str,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// Another setting; says which and why.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+fn invalid(error: impl fmt::Display) -> SettingsError {
+    SettingsError::Invalid(error.to_string())
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), SettingsError> {
+    let printable = name.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !printable {
+        return Err(SettingsError::Name);
+    }
+    Ok(())
+}
+
+fn check_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), SettingsError> {
+    if value < min || value > max {
+        return Err(SettingsError::Range { name, min, max });
+    }
+    Ok(())
+}
+
+/// Whether `host` is one of `allowed`: equal, or a subdomain of one that begins with `*.`.
+fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
+    allowed.is_empty()
+        || allowed.iter().any(|allowed| {
+            let allowed = allowed.trim_end_matches('.').to_ascii_lowercase();
+            match allowed.strip_prefix("*.") {
+                Some(parent) => host
+                    .strip_suffix(parent)
+                    .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+                None => host == allowed,
+            }
+        })
+}
+
+impl Settings {
+    /// Checks everything and compiles it.
+    pub(super) fn compile(
+        &self,
+        name: &str,
+        id: WebhookId,
+        since_generation: u64,
+        ledger: Arc<Ledger>,
+        config: &RegistryConfig,
+    ) -> Result<Definition, SettingsError> {
+        check_range("retries", self.retry.retries.into(), 0, limits::RETRIES_MAX.into())?;
+        check_range("retry_delay_ms", self.retry.delay_ms, 0, limits::RETRY_DELAY_MS_MAX)?;
+        check_range("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
+        check_range("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
+        validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
+        let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
+        if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
+            return Err(SettingsError::HostDenied(endpoint.host().to_owned()));
+        }
+        let authorization = match &self.auth {
+            Auth::None => None,
+            Auth::Bearer(token) => Some(Authorization::bearer(token).map_err(invalid)?),
+            Auth::Basic(user, password) => {
+                Some(Authorization::basic(user, password).map_err(invalid)?)
+            }
+        };
+        let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
+        let head =
+            RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
+        let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
+        Ok(Definition {
+            id,
+            name: name.to_owned(),
+            target: Target { endpoint: endpoint.key().clone(), verify_tls: config.verify_tls },
+            head,
+            signing,
+            retry: self.retry,
+            timeout_ms: self.timeout_ms,
+            concurrency: self.concurrency,
+            since_generation,
+            ledger,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_allowed_exactly_or_as_subdomains() {
+        let allowed = ["api.example.com".to_owned(), "*.Example.ORG".to_owned()];
+        for (host, verdict) in [
+            ("api.example.com", true),
+            ("evil-api.example.com", false),
+            ("example.com", false),
+            ("a.example.org", true),
+            ("a.b.example.org", true),
+            ("example.org", false),
+            ("evilexample.org", false),
+            (".example.org", false),
+        ] {
+            assert_eq!(host_is_allowed(host, &allowed), verdict, "{host}");
+        }
+        assert!(host_is_allowed("anything", &[]));
+    }
+
+    #[test]
+    fn names_are_one_printable_word() {
+        assert_eq!(check_name("order-updates"), Ok(()));
+        for name in ["", "a b", "a\nb", "a\u{0}", &"x".repeat(limits::NAME_BYTES_MAX + 1)] {
+            assert_eq!(check_name(name), Err(SettingsError::Name), "{name:?}");
+        }
+    }
+}

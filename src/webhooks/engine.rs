@@ -1,0 +1,574 @@
+//! What the handle's clones share: the registry, and the threads once they run.
+
+use super::{
+    Admission, DeliveryRecord, EngineStats, EventRef, EventValue, TestReport, WebhookAuth,
+    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
+    WebhookUpdate, WhenFull,
+};
+use crate::base::hash::{KeyHasher, worker_of};
+use crate::base::limits;
+use crate::base::oneshot::{Receiver, oneshot};
+use crate::base::random;
+use crate::base::time::{Clock, unix_us};
+use crate::core::event::EventMask;
+use crate::core::ledger::{AttemptRecord, Tally};
+use crate::core::packed::{Stamp, pack};
+use crate::core::retry::RetryPolicy;
+use crate::core::shard::{ShardConfig, Shared, TestOutcome};
+use crate::core::snapshot::{Published, Snapshot};
+use crate::inbox::Room;
+use crate::io::DriverKind;
+use crate::io::dns::Resolver;
+use crate::io::ringer::{self, RingerHandle};
+use crate::io::tls::{TlsSettings, load_roots};
+use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
+use crate::registry::{
+    Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    config: WebhookConfig,
+    workers: usize,
+    registry: Result<Registry, WebhookError>,
+    published: Option<Arc<Published>>,
+    shared: Arc<Shared>,
+    room: Arc<Room>,
+    hasher: KeyHasher,
+    clock: Clock,
+    running: OnceLock<Result<Running, WebhookError>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
+}
+
+/// The engine's threads.
+#[derive(Debug)]
+pub(super) struct Running {
+    workers: Vec<Arc<WorkerShared>>,
+    ringer: RingerHandle,
+    pub(super) driver: DriverKind,
+}
+
+impl Engine {
+    pub(super) fn new(config: WebhookConfig) -> Self {
+        let workers = match config.workers.workers {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            workers => workers,
+        };
+        let workers = workers.min(limits::WORKERS_MAX);
+        let registry = check(&config).and_then(|()| {
+            let registry = Registry::new(RegistryConfig {
+                webhooks_max: config.max_webhooks,
+                pending_max: config.queue.max_pending,
+                workers,
+                verify_tls: config.security.verify_ssl,
+                allowed_hosts: config.security.allowed_hosts.clone(),
+            });
+            registry.map_err(|error| WebhookError::Start(error.to_string()))
+        });
+        Engine {
+            config,
+            workers,
+            published: registry.as_ref().ok().map(|registry| registry.published().clone()),
+            registry,
+            shared: Arc::new(Shared::new(workers)),
+            room: Arc::new(Room::default()),
+            hasher: KeyHasher::new(random::seed()),
+            clock: Clock::start(),
+            running: OnceLock::new(),
+            threads: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn registry(&self) -> Result<&Registry, WebhookError> {
+        self.registry.as_ref().map_err(Clone::clone)
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// The engine's threads, started if need be.
+    #[inline]
+    pub(super) fn running(&self) -> Result<&Running, WebhookError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(WebhookError::ShutDown);
+        }
+        self.running.get_or_init(|| self.start()).as_ref().map_err(Clone::clone)
+    }
+
+    fn start(&self) -> Result<Running, WebhookError> {
+        let fail = |error: &dyn std::fmt::Display| WebhookError::Start(error.to_string());
+        let published = self.registry()?.published().clone();
+        let roots = load_roots(self.config.security.ca_file.as_deref()).map_err(|e| fail(&e))?;
+        let driver = crate::io::detect_driver(self.config.workers.force_epoll);
+        match &driver {
+            DriverKind::Epoll(why) => tracing::warn!("workers run on epoll: {why}"),
+            driver => tracing::info!("workers run on {driver}"),
+        }
+        if !self.config.security.verify_ssl {
+            tracing::warn!("verify_ssl is off: https endpoints are not verified");
+        }
+        let resolver = Arc::new(Resolver::start().map_err(|error| fail(&error))?);
+        let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
+        let mut workers = Vec::with_capacity(self.workers);
+        let mut threads = Vec::with_capacity(self.workers + 1);
+        for worker in 0..self.workers {
+            let options = &self.config.workers;
+            let parts = WorkerParts {
+                shard: ShardConfig {
+                    worker,
+                    workers: self.workers,
+                    boot,
+                    seed: random::seed(),
+                    endpoint_connections_max: options.max_connections_per_endpoint,
+                    connections_max: options.max_connections,
+                    idle_timeout_ms: options.idle_timeout_ms,
+                },
+                shared: self.shared.clone(),
+                published: published.clone(),
+                room: self.room.clone(),
+                resolver: resolver.clone(),
+                tls: TlsSettings::new(roots.clone()).map_err(|error| fail(&error))?,
+                clock: self.clock,
+                driver: driver.clone(),
+                pin_core: match options.pin_cores.len() {
+                    0 => None,
+                    cores => Some(options.pin_cores[worker % cores]),
+                },
+                ring_events: self.config.queue.ring_events,
+                ringer: ringer_slot.clone(),
+            };
+            let (shared, thread) = worker::start(parts).map_err(|error| fail(&error))?;
+            workers.push(shared);
+            threads.push(thread);
+        }
+        let inboxes = workers.iter().map(|worker| worker.inbox.clone()).collect();
+        let (ringer, thread) = ringer::start(inboxes).map_err(|error| fail(&error))?;
+        let _ = ringer_slot.set(ringer.clone());
+        threads.push(thread);
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        Ok(Running { workers, ringer, driver })
+    }
+
+    /// Tells the workers of a new snapshot. Events bring the news too; this is for deliveries
+    /// that wait without any.
+    pub(super) fn poke_workers(&self) {
+        if let Some(Ok(running)) = self.running.get() {
+            running.workers.iter().for_each(|worker| worker.inbox.ring_doorbell());
+        }
+    }
+
+    pub(super) fn create(
+        &self,
+        name: &str,
+        url: &str,
+        options: WebhookOptions,
+    ) -> Result<(), WebhookError> {
+        self.running()?;
+        let settings = self.settings(url, options);
+        self.registry()?.create(name, settings, unix_us())?;
+        self.poke_workers();
+        Ok(())
+    }
+
+    fn settings(&self, url: &str, options: WebhookOptions) -> Settings {
+        let delivery = &self.config.delivery;
+        let retries = match options.retries {
+            WebhookOptions::RETRIES_FROM_CONFIG => delivery.max_retries,
+            retries => retries,
+        };
+        Settings {
+            url: url.to_owned(),
+            pattern: options.pattern.unwrap_or_else(|| "*".to_owned()),
+            events: mask_of(&options.events),
+            auth: auth_of(options.auth),
+            headers: options.headers,
+            secret: options.secret,
+            retry: RetryPolicy {
+                retries,
+                delay_ms: options.retry_delay_ms.unwrap_or(delivery.retry_delay_ms),
+                backoff: options.retry_backoff,
+                multiplier: delivery.backoff_multiplier,
+                delay_ms_max: delivery.max_retry_delay_ms,
+                jitter: delivery.retry_jitter,
+            },
+            timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
+            concurrency: options.concurrency.unwrap_or(delivery.concurrency),
+        }
+    }
+
+    pub(super) fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError> {
+        self.registry()?.update(name, |settings| apply(settings, update))?;
+        self.poke_workers();
+        Ok(())
+    }
+
+    pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
+        self.registry()?.set_status(name, status)?;
+        self.poke_workers();
+        Ok(())
+    }
+
+    pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
+        let webhook = self.registry()?.get(name)?;
+        let running = self.running()?;
+        let (sender, receiver) = oneshot();
+        running.workers[0].control(Control::Test {
+            definition: webhook.definition,
+            reply: Box::new(move |outcome| sender.send(outcome)),
+        });
+        Ok(receiver)
+    }
+
+    pub(super) fn list(&self) -> Vec<WebhookInfo> {
+        let webhooks = self.registry().map(Registry::list).unwrap_or_default();
+        webhooks.into_iter().map(|(name, webhook)| info_of(name, &webhook)).collect()
+    }
+
+    pub(super) fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError> {
+        Ok(info_of(name.to_owned(), &self.registry()?.get(name)?))
+    }
+
+    pub(super) fn deliveries(
+        &self,
+        name: &str,
+        count: usize,
+    ) -> Result<Vec<DeliveryRecord>, WebhookError> {
+        let ledger = self.registry()?.get(name)?.definition.ledger.clone();
+        let mut records = Vec::new();
+        for worker in 0..self.workers {
+            records.extend(ledger.log(worker).entries().rev().take(count).map(record_of));
+        }
+        // Stable, so that one worker's attempts stay in its order.
+        records.sort_by_key(|record| std::cmp::Reverse(record.at_us));
+        records.truncate(count);
+        Ok(records)
+    }
+
+    pub(super) fn stats(&self) -> EngineStats {
+        let webhooks = self.registry().map(Registry::list).unwrap_or_default();
+        let active = webhooks
+            .iter()
+            .filter(|(_, webhook)| webhook.definition.ledger.status() == WebhookStatus::Active);
+        let mut stats =
+            EngineStats { active_webhooks: active.count() as u64, ..EngineStats::default() };
+        stats.total_webhooks = webhooks.len() as u64;
+        let mut tally = Tally::default();
+        for totals in &self.shared.totals {
+            tally.add(&totals.deliveries);
+            stats.connections_opened += totals.connections_opened.get();
+            stats.connections_reused += totals.connections_reused.get();
+            stats.worker_restarts += totals.restarts.get();
+        }
+        let last =
+            webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
+        stats.totals = stats_of(&tally, last.max());
+        if let Some(Ok(running)) = self.running.get() {
+            for worker in &running.workers {
+                stats.doorbells_by_callers += worker.inbox.rung_by_callers();
+                stats.doorbells += worker.inbox.rung_by_callers() + worker.inbox.rung_by_ringer();
+            }
+        }
+        stats
+    }
+
+    #[inline]
+    pub(super) fn offer(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+    ) -> Result<Admission, WebhookError> {
+        let Some(published) = &self.published else {
+            return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
+        };
+        let snapshot = published.load();
+        if !snapshot.wants(event.event, event.key) {
+            return Ok(Admission::Unmatched);
+        }
+        self.accept(event, when_full, &snapshot)
+    }
+
+    fn accept(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+        snapshot: &Snapshot,
+    ) -> Result<Admission, WebhookError> {
+        let running = self.running()?;
+        if !self.config.enabled {
+            return Ok(Admission::Unmatched);
+        }
+        check_size(event)?;
+        let some_full = self.shared.full_count.load(Ordering::Relaxed) != 0;
+        let may_drop = match (some_full, when_full) {
+            (false, _) => false,
+            (true, WhenFull::Drop) => true,
+            (true, WhenFull::Refuse) => match full_among(snapshot, event) {
+                Fullness::None => false,
+                Fullness::Some => true,
+                Fullness::All => return Ok(Admission::Full),
+            },
+        };
+        let key_hash = self.hasher.hash(event.database, event.key);
+        let worker = &running.workers[worker_of(key_hash, running.workers.len())];
+        let stamp = Stamp {
+            key_hash,
+            generation: snapshot.generation,
+            may_drop,
+            timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
+        };
+        let mut buffer = worker.inbox.buffer();
+        pack(event, &stamp, &mut buffer);
+        match worker.inbox.push(buffer) {
+            Ok(()) => Ok(Admission::Accepted),
+            Err(buffer) => {
+                worker.inbox.give_back(buffer);
+                Ok(Admission::Full)
+            }
+        }
+    }
+
+    /// Stops accepting and asks the workers to drain; each answers with what is left.
+    pub(super) fn begin_shutdown(&self, deadline: Duration) -> Vec<Receiver<u64>> {
+        let was_closed = self.closed.swap(true, Ordering::AcqRel);
+        let Some(Ok(running)) = self.running.get() else { return Vec::new() };
+        if was_closed {
+            return Vec::new();
+        }
+        let wait_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let deadline = self.clock.tick().plus_ms(wait_ms);
+        // Callers that wait for room learn that none will come.
+        self.room.made();
+        let ask = |worker: &Arc<WorkerShared>| {
+            let (sender, receiver) = oneshot();
+            let done = Box::new(move |left| sender.send(left));
+            worker.control(Control::Drain { deadline, done });
+            receiver
+        };
+        running.workers.iter().map(ask).collect()
+    }
+
+    /// Waits for the threads, which have been told to stop.
+    pub(super) fn join(&self) {
+        if let Some(Ok(running)) = self.running.get() {
+            running.ringer.stop();
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+
+    pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
+        self.running()?.workers[worker].control(Control::Panic);
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(Ok(running)) = self.running.get() {
+            running.workers.iter().for_each(|worker| worker.control(Control::Stop));
+            self.join();
+        }
+    }
+}
+
+enum Fullness {
+    None,
+    Some,
+    All,
+}
+
+/// How many of the webhooks that want the event are full. Off the hot path: only asked while
+/// some webhook of the engine is full.
+fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
+    let mut slots = Vec::new();
+    snapshot.matcher.find(event.event, event.key, &mut slots);
+    let full = slots
+        .iter()
+        .filter_map(|&slot| snapshot.definition(slot))
+        .filter(|definition| definition.ledger.is_full())
+        .count();
+    match full {
+        0 => Fullness::None,
+        full if full == slots.len() => Fullness::All,
+        _ => Fullness::Some,
+    }
+}
+
+fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
+    let pairs = |pairs: &[(&[u8], &[u8])]| {
+        pairs.iter().map(|(first, second)| first.len() + second.len()).sum::<usize>()
+    };
+    let value = match event.value {
+        EventValue::None => 0,
+        EventValue::Bytes(bytes) => bytes.len(),
+        EventValue::Items(items) => items.iter().map(|item| item.len()).sum(),
+        EventValue::Pairs(fields) | EventValue::Scored(fields) => pairs(fields),
+        EventValue::Entry { id, fields } => id.len() + pairs(fields),
+    };
+    let bytes = event.key.len()
+        + value
+        + event.old_value.map_or(0, <[u8]>::len)
+        + event.new_key.map_or(0, <[u8]>::len)
+        + event.client_id.map_or(0, str::len)
+        + event.source_ip.map_or(0, str::len);
+    let limit = limits::EVENT_BYTES_MAX;
+    if bytes > limit { Err(WebhookError::EventTooLarge { bytes, limit }) } else { Ok(()) }
+}
+
+fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
+    let delivery = &config.delivery;
+    let wrong = |what: &str| Err(WebhookError::Start(format!("configuration: {what}")));
+    if config.queue.persistence {
+        return wrong("persistence is not available yet; set it to false");
+    }
+    if config.workers.workers > limits::WORKERS_MAX {
+        return wrong(&format!("workers must be at most {}", limits::WORKERS_MAX));
+    }
+    if !(delivery.backoff_multiplier >= 1.0 && delivery.backoff_multiplier.is_finite()) {
+        return wrong("backoff_multiplier must be at least 1");
+    }
+    if !(0.0..=1.0).contains(&delivery.retry_jitter) {
+        return wrong("retry_jitter must be between 0 and 1");
+    }
+    if delivery.max_retry_delay_ms > limits::RETRY_DELAY_MS_MAX {
+        return wrong(&format!(
+            "max_retry_delay_ms must be at most {}",
+            limits::RETRY_DELAY_MS_MAX
+        ));
+    }
+    for (name, value) in [
+        ("max_pending", config.queue.max_pending),
+        ("ring_events", config.queue.ring_events),
+        ("max_connections", config.workers.max_connections),
+        ("max_connections_per_endpoint", config.workers.max_connections_per_endpoint),
+    ] {
+        if value == 0 {
+            return wrong(&format!("{name} must be at least 1"));
+        }
+    }
+    Ok(())
+}
+
+fn mask_of(events: &[super::WebhookEvent]) -> EventMask {
+    if events.is_empty() { EventMask::ALL } else { events.iter().copied().collect() }
+}
+
+fn auth_of(auth: Option<WebhookAuth>) -> Auth {
+    match auth {
+        None => Auth::None,
+        Some(WebhookAuth::Bearer(token)) => Auth::Bearer(token),
+        Some(WebhookAuth::Basic { user, password }) => Auth::Basic(user, password),
+    }
+}
+
+fn apply(settings: &mut Settings, update: WebhookUpdate) {
+    fn set<T>(place: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *place = value;
+        }
+    }
+    set(&mut settings.url, update.url);
+    set(&mut settings.pattern, update.pattern);
+    set(&mut settings.events, update.events.map(|events| mask_of(&events)));
+    set(&mut settings.auth, update.auth.map(auth_of));
+    set(&mut settings.headers, update.headers);
+    set(&mut settings.secret, update.secret);
+    set(&mut settings.retry.retries, update.retries);
+    set(&mut settings.retry.delay_ms, update.retry_delay_ms);
+    set(&mut settings.retry.backoff, update.retry_backoff);
+    set(&mut settings.timeout_ms, update.timeout_ms);
+    set(&mut settings.concurrency, update.concurrency);
+}
+
+fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
+    WebhookStats {
+        triggered: tally.triggered,
+        deliveries: tally.delivered + tally.dead,
+        delivered: tally.delivered,
+        failures: tally.dead,
+        dropped: tally.dropped,
+        cancelled: tally.cancelled,
+        pending: tally.pending,
+        in_flight: tally.in_flight,
+        attempts: tally.attempts,
+        failed_attempts: tally.failed_attempts,
+        last_delivery_us,
+        latency_us_avg: tally.latency_us_sum.checked_div(tally.delivered).unwrap_or(0),
+    }
+}
+
+fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
+    let (settings, ledger) = (&webhook.settings, &webhook.definition.ledger);
+    WebhookInfo {
+        name,
+        url: settings.url.clone(),
+        pattern: settings.pattern.clone(),
+        events: settings.events.iter().collect(),
+        status: ledger.status(),
+        created_at_us: webhook.created_at_us,
+        auth: settings.auth.name(),
+        header_names: settings.headers.iter().map(|(name, _)| name.clone()).collect(),
+        signed: settings.secret.is_some(),
+        retries: settings.retry.retries,
+        retry_delay_ms: settings.retry.delay_ms,
+        retry_backoff: settings.retry.backoff,
+        timeout_ms: settings.timeout_ms,
+        concurrency: settings.concurrency,
+        stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn record_of(attempt: &AttemptRecord) -> DeliveryRecord {
+    DeliveryRecord {
+        id: attempt.id.to_string(),
+        event: attempt.event,
+        key: attempt.key.clone(),
+        attempt: attempt.attempt,
+        outcome: attempt.outcome,
+        status: attempt.status,
+        failure: attempt.failure,
+        latency_us: attempt.latency_us,
+        at_us: attempt.at_us,
+        response: text_of(&attempt.response),
+    }
+}
+
+impl From<TestOutcome> for TestReport {
+    fn from(outcome: TestOutcome) -> Self {
+        TestReport {
+            id: outcome.id.to_string(),
+            status: outcome.status,
+            failure: outcome.failure,
+            latency_us: outcome.latency_us,
+            response: text_of(&outcome.response),
+        }
+    }
+}
+
+impl From<RegistryError> for WebhookError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::NotFound(name) => WebhookError::NotFound(name),
+            RegistryError::Exists(name) => WebhookError::Exists(name),
+            RegistryError::LimitReached(limit) => WebhookError::LimitReached(limit),
+            RegistryError::Settings(SettingsError::HostDenied(host)) => {
+                WebhookError::HostDenied(host)
+            }
+            other => WebhookError::Invalid(other.to_string()),
+        }
+    }
+}

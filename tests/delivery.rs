@@ -1,0 +1,385 @@
+//! The engine against real sockets on loopback.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use ferrite::webhooks::{
+    Admission, EventRef, EventValue, Failure, WebhookConfig, WebhookError, WebhookEvent,
+    WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger, WebhookUpdate, WhenFull,
+};
+use std::collections::HashMap;
+use std::time::Duration;
+use support::{Answer, Receiver, block_on, eventually};
+
+fn config(workers: usize) -> WebhookConfig {
+    let mut config = WebhookConfig::default();
+    config.workers.workers = workers;
+    config
+}
+
+fn quick_retries() -> WebhookOptions {
+    WebhookOptions { retries: 20, retry_delay_ms: Some(2), ..WebhookOptions::default() }
+}
+
+fn set(key: &str, value: &str) -> WebhookTrigger {
+    WebhookTrigger {
+        event: WebhookEvent::Set,
+        key: key.to_owned(),
+        value: Some(value.as_bytes().to_vec()),
+        ..WebhookTrigger::default()
+    }
+}
+
+/// DEL-1: the counters add up exactly.
+fn assert_adds_up(manager: &WebhookManager) {
+    for stats in manager.list().iter().map(|info| info.stats).chain([manager.engine_stats().totals])
+    {
+        assert_eq!(
+            stats.triggered,
+            stats.delivered + stats.failures + stats.dropped + stats.cancelled + stats.pending,
+            "{stats:?}"
+        );
+    }
+}
+
+#[test]
+fn an_event_arrives_as_the_specification_shows_it() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options = WebhookOptions {
+            pattern: Some("order:*".to_owned()),
+            events: vec![WebhookEvent::Set],
+            secret: Some("mysecretkey".to_owned()),
+            ..WebhookOptions::default()
+        };
+        manager.create("orders", &receiver.url(), options).await.unwrap();
+        manager.trigger(set("order:1", "Alice")).await.unwrap();
+        manager.trigger(set("user:1", "not wanted")).await.unwrap();
+    });
+    let arrival = receiver.wait_for(1).remove(0);
+    let json = arrival.json();
+    assert_eq!(arrival.head[0], "POST /hook HTTP/1.1");
+    assert_eq!((&json["event"], &json["key"]), (&"SET".into(), &"order:1".into()));
+    assert_eq!(json["data"]["value"], "Alice");
+    assert!(arrival.header("X-Ferrite-Signature").unwrap().starts_with("sha256="));
+    eventually("the answer is counted", || manager.stats("orders").unwrap().deliveries == 1);
+    assert_eq!(receiver.arrivals().len(), 1);
+    let record = &manager.deliveries("orders", 10).unwrap()[0];
+    assert_eq!((record.status, record.key.as_slice()), (Some(200), b"order:1".as_slice()));
+    assert_eq!(record.id, json["id"]);
+    assert_adds_up(&manager);
+}
+
+/// ORD-1, DEL-1, DEL-3: 100 keys, 30 versions each, against a receiver that fails one time in
+/// five, resets now and then, and stalls at times.
+#[test]
+fn order_holds_per_key_against_a_bad_receiver() {
+    const KEYS: usize = 100;
+    const VERSIONS: usize = 30;
+    let receiver = Receiver::scripted(|number, _| match number {
+        n if n % 5 == 3 => Answer::Status(500, Duration::ZERO),
+        n if n % 97 == 50 => Answer::Close,
+        n if n % 61 == 30 => Answer::Status(200, Duration::from_millis(20)),
+        _ => Answer::ok(),
+    });
+    let manager = WebhookManager::new(config(2));
+    block_on(async {
+        manager.create("all", &receiver.url(), quick_retries()).await.unwrap();
+        for version in 0..VERSIONS {
+            for key in 0..KEYS {
+                manager.trigger(set(&format!("k:{key}"), &version.to_string())).await.unwrap();
+            }
+        }
+    });
+    let wanted = (KEYS * VERSIONS) as u64;
+    eventually("all is delivered", || manager.stats("all").unwrap().delivered == wanted);
+    assert_adds_up(&manager);
+    let mut by_key: HashMap<String, Vec<_>> = HashMap::new();
+    let mut bodies = HashMap::new();
+    for arrival in receiver.arrivals() {
+        let json = arrival.json();
+        let body = bodies.entry(json["id"].to_string()).or_insert_with(|| arrival.body.clone());
+        assert_eq!(*body, arrival.body, "the body is the same on every attempt");
+        by_key.entry(json["key"].to_string()).or_default().push((arrival, json));
+    }
+    assert_eq!((by_key.len(), bodies.len()), (KEYS, KEYS * VERSIONS));
+    for (key, mut arrivals) in by_key {
+        arrivals.sort_by_key(|(arrival, _)| arrival.began);
+        for pair in arrivals.windows(2) {
+            assert!(pair[0].0.ended <= pair[1].0.began, "{key}: two at a time");
+        }
+        let succeeded: Vec<String> = arrivals
+            .iter()
+            .filter(|(arrival, _)| arrival.status == 200)
+            .map(|(_, json)| json["data"]["value"].as_str().unwrap().to_owned())
+            .collect();
+        let in_order: Vec<String> = (0..VERSIONS).map(|version| version.to_string()).collect();
+        assert_eq!(succeeded, in_order, "{key}");
+    }
+}
+
+#[test]
+fn retries_are_used_up_and_the_next_event_of_the_key_goes_on() {
+    let receiver =
+        Receiver::scripted(|_, arrival| match arrival.json()["data"]["value"].as_str() {
+            Some("bad") => Answer::Status(503, Duration::ZERO),
+            _ => Answer::ok(),
+        });
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options =
+            WebhookOptions { retries: 2, retry_delay_ms: Some(1), ..WebhookOptions::default() };
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        manager.trigger(set("k", "bad")).await.unwrap();
+        manager.trigger(set("k", "good")).await.unwrap();
+    });
+    eventually("both are finished", || manager.stats("w").unwrap().deliveries == 2);
+    let stats = manager.stats("w").unwrap();
+    assert_eq!((stats.delivered, stats.failures, stats.attempts), (1, 1, 4));
+    let attempts: Vec<_> = receiver.arrivals();
+    assert_eq!(attempts.len(), 4);
+    assert_eq!(attempts[2].header("X-Ferrite-Attempt"), Some("3"));
+    assert_adds_up(&manager);
+}
+
+/// DEL-4: a pooled connection that the peer closed is not an attempt.
+#[test]
+fn a_stale_connection_costs_no_attempt() {
+    let receiver = Receiver::scripted(|number, _| match number {
+        // The request is read, then the connection is closed without an answer.
+        1 => Answer::Close,
+        _ => Answer::ok(),
+    });
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options = WebhookOptions { retries: 0, ..WebhookOptions::default() };
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        manager.trigger(set("k", "1")).await.unwrap();
+    });
+    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    block_on(manager.trigger(set("k", "2"))).unwrap();
+    eventually("the second too", || manager.stats("w").unwrap().delivered == 2);
+    let stats = manager.stats("w").unwrap();
+    assert_eq!((stats.failures, stats.attempts), (0, 2));
+    assert_eq!(receiver.connections(), 2);
+}
+
+#[test]
+fn a_hung_endpoint_times_out_and_moves_nobody_else() {
+    let hung = Receiver::scripted(|_, _| Answer::Hang(Duration::from_secs(5)));
+    let good = Receiver::start();
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options =
+            WebhookOptions { retries: 0, timeout_ms: Some(100), ..WebhookOptions::default() };
+        manager.create("hung", &hung.url(), options.clone()).await.unwrap();
+        manager.create("good", &good.url(), options).await.unwrap();
+        for index in 0..50 {
+            manager.trigger(set(&format!("k{index}"), "v")).await.unwrap();
+        }
+    });
+    eventually("the good one has all", || manager.stats("good").unwrap().delivered == 50);
+    eventually("the hung one gives up", || manager.stats("hung").unwrap().failures == 50);
+    let record = &manager.deliveries("hung", 1).unwrap()[0];
+    assert_eq!((record.failure, record.status), (Some(Failure::Timeout), None));
+    assert_adds_up(&manager);
+}
+
+#[test]
+fn gone_disables_the_webhook_and_keeps_its_queue() {
+    let receiver = Receiver::scripted(|number, _| match number {
+        0 => Answer::Status(410, Duration::ZERO),
+        _ => Answer::ok(),
+    });
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        manager.create("w", &receiver.url(), quick_retries()).await.unwrap();
+        manager.trigger(set("k", "1")).await.unwrap();
+    });
+    eventually("it is gone", || manager.info("w").unwrap().status == WebhookStatus::Gone);
+    block_on(manager.trigger(set("k", "while gone"))).unwrap();
+    // The worker has taken in the event before it answers a test.
+    block_on(manager.test("w")).unwrap();
+    assert_eq!(manager.stats("w").unwrap().pending, 1);
+    block_on(manager.enable("w")).unwrap();
+    eventually("the kept one is delivered", || manager.stats("w").unwrap().delivered == 1);
+    let arrivals = receiver.wait_for(3);
+    assert_eq!(arrivals[2].header("X-Ferrite-Attempt"), Some("1"), "410 burns no attempt");
+    assert_eq!(arrivals[2].json()["data"]["value"], "1");
+    assert_eq!(arrivals.len(), 3, "what came while it was gone passed by");
+    assert_adds_up(&manager);
+}
+
+#[test]
+fn retry_after_holds_the_endpoint() {
+    let receiver = Receiver::scripted(|number, _| match number {
+        0 => Answer::Raw(b"HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        _ => Answer::ok(),
+    });
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        manager.create("w", &receiver.url(), quick_retries()).await.unwrap();
+        manager.trigger(set("a", "1")).await.unwrap();
+    });
+    receiver.wait_for(1);
+    eventually("it is counted", || manager.stats("w").unwrap().failed_attempts == 1);
+    block_on(manager.trigger(set("b", "1"))).unwrap();
+    let arrivals = receiver.wait_for(3);
+    for later in &arrivals[1..] {
+        assert!(later.began - arrivals[0].ended >= Duration::from_millis(990), "held for a second");
+    }
+}
+
+#[test]
+fn updates_and_deletions_take_effect() {
+    let (old, new) =
+        (Receiver::scripted(|_, _| Answer::Status(500, Duration::ZERO)), Receiver::start());
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options = WebhookOptions { retries: 1000, retry_delay_ms: Some(5), ..quick_retries() };
+        manager.create("w", &old.url(), options).await.unwrap();
+        manager.trigger(set("k", "1")).await.unwrap();
+        old.wait_for(2);
+        let update = WebhookUpdate { url: Some(new.url()), ..WebhookUpdate::default() };
+        manager.update("w", update).await.unwrap();
+    });
+    new.wait_for(1);
+    eventually("delivered", || manager.stats("w").unwrap().delivered == 1);
+    block_on(async {
+        let update = WebhookUpdate { url: Some(old.url()), ..WebhookUpdate::default() };
+        manager.update("w", update).await.unwrap();
+        for index in 0..10 {
+            manager.trigger(set(&format!("k{index}"), "1")).await.unwrap();
+        }
+        old.wait_for(10);
+        manager.delete("w").await.unwrap();
+    });
+    assert_eq!(manager.stats("w"), Err(WebhookError::NotFound("w".to_owned())));
+    eventually("its deliveries are cancelled", || manager.engine_stats().totals.cancelled == 10);
+    assert_eq!(manager.engine_stats().totals.pending, 0);
+    assert_adds_up(&manager);
+}
+
+#[test]
+fn a_full_queue_refuses_and_makes_waiters_wait() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(5)));
+    let mut config = config(1);
+    config.queue.max_pending = 4;
+    let manager = WebhookManager::new(config);
+    let options = WebhookOptions { concurrency: Some(1), ..WebhookOptions::default() };
+    block_on(manager.create("w", &receiver.url(), options)).unwrap();
+    let event = EventRef { key: b"k", value: EventValue::Bytes(b"v"), ..EventRef::default() };
+    let mut accepted = 0;
+    eventually("the queue fills", || {
+        manager.offer(&event, WhenFull::Refuse) == Ok(Admission::Full)
+    });
+    let refused = manager.try_trigger(set("k", "given back")).unwrap_err();
+    let ferrite::webhooks::TryTriggerError::QueueFull(full) = refused else { panic!("{refused}") };
+    assert_eq!(full.0.value, Some(b"given back".to_vec()));
+    // A host that may not wait has the delivery dropped, and counted.
+    assert_eq!(manager.offer(&event, WhenFull::Drop), Ok(Admission::Accepted));
+    for _ in 0..50 {
+        block_on(manager.trigger(set("k", "waits"))).unwrap();
+        accepted += 1;
+    }
+    eventually("all is finished", || manager.stats("w").unwrap().pending == 0);
+    let stats = manager.stats("w").unwrap();
+    assert!(stats.delivered >= accepted && stats.dropped <= 1, "{stats:?}");
+    assert_adds_up(&manager);
+}
+
+/// A worker breaks down; what was accepted is delivered all the same.
+#[test]
+fn a_breakdown_loses_nothing() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(3)));
+    let manager = WebhookManager::new(config(2));
+    let options = WebhookOptions { concurrency: Some(8), ..quick_retries() };
+    block_on(manager.create("w", &receiver.url(), options)).unwrap();
+    for index in 0..400 {
+        block_on(manager.trigger(set(&format!("k{}", index % 20), &index.to_string()))).unwrap();
+        if index % 100 == 50 {
+            manager.break_worker(index / 100 % 2).unwrap();
+        }
+    }
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == 400);
+    assert_eq!(manager.engine_stats().worker_restarts, 4);
+    assert_adds_up(&manager);
+    let mut values: HashMap<String, Vec<u32>> = HashMap::new();
+    for json in receiver.arrivals().iter().map(|arrival| arrival.json()) {
+        let value = json["data"]["value"].as_str().unwrap().parse().unwrap();
+        values.entry(json["key"].to_string()).or_default().push(value);
+    }
+    for (key, mut values) in values {
+        // What was under way at a breakdown may have arrived twice.
+        values.dedup();
+        assert!(values.is_sorted() && values.len() == 20, "{key}: {values:?}");
+    }
+}
+
+#[test]
+fn shutdown_drains_and_then_refuses() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(2)));
+    let manager = WebhookManager::new(config(2));
+    block_on(manager.create("w", &receiver.url(), quick_retries())).unwrap();
+    for index in 0..200 {
+        block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
+    }
+    let report = block_on(manager.shutdown(Duration::from_secs(20)));
+    assert_eq!(report.pending, 0);
+    assert_eq!(receiver.arrivals().len(), 200);
+    assert_eq!(block_on(manager.trigger(set("k", "v"))), Err(WebhookError::ShutDown));
+}
+
+#[test]
+fn shutdown_says_what_is_left_at_its_deadline() {
+    let receiver = Receiver::scripted(|_, _| Answer::Hang(Duration::from_secs(3)));
+    let manager = WebhookManager::new(config(1));
+    block_on(manager.create("w", &receiver.url(), quick_retries())).unwrap();
+    for index in 0..5 {
+        block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
+    }
+    let report = block_on(manager.shutdown(Duration::from_millis(50)));
+    assert_eq!(report.pending, 5);
+}
+
+#[test]
+fn tests_report_what_they_meet() {
+    let receiver = Receiver::scripted(|number, _| match number {
+        0 => Answer::ok(),
+        _ => Answer::Raw(b"HTTP/1.1 404 X\r\nContent-Length: 7\r\n\r\nno hook".to_vec()),
+    });
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        manager.create("w", &receiver.url(), WebhookOptions::default()).await.unwrap();
+        let good = manager.test("w").await.unwrap();
+        assert_eq!((good.status, good.failure), (Some(200), None));
+        let bad = manager.test("w").await.unwrap();
+        assert_eq!((bad.failure, bad.response.as_str()), (Some(Failure::Status(404)), "no hook"));
+        manager.create("nobody", "http://127.0.0.1:1/", WebhookOptions::default()).await.unwrap();
+        let refused = manager.test("nobody").await.unwrap();
+        assert_eq!(refused.failure, Some(Failure::ConnectRefused));
+        manager
+            .create("x", "http://no-such-host.invalid/", WebhookOptions::default())
+            .await
+            .unwrap();
+        assert_eq!(manager.test("x").await.unwrap().failure, Some(Failure::Resolve));
+        assert!(manager.test("y").await.is_err());
+    });
+    assert_eq!(receiver.arrivals()[0].json()["event"], "TEST");
+}
+
+#[test]
+fn it_works_on_epoll_too() {
+    let receiver = Receiver::start();
+    let mut config = config(1);
+    config.workers.force_epoll = true;
+    let manager = WebhookManager::start(config).unwrap();
+    assert!(manager.driver().unwrap().starts_with("epoll"));
+    block_on(manager.create("w", &receiver.url(), quick_retries())).unwrap();
+    for index in 0..100 {
+        block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
+    }
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == 100);
+}
