@@ -21,6 +21,11 @@ impl<'a> Reply<'a> {
         self.resp3
     }
 
+    /// Changes the protocol version of what is written from now on.
+    pub fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+    }
+
     /// `OK`.
     pub fn ok(&mut self) {
         self.simple("OK");

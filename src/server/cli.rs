@@ -1,0 +1,182 @@
+//! The command line: `ferrite serve`.
+
+use super::admin_http::AdminServer;
+use super::config_file::{self, LOG_LEVELS, Loaded};
+use super::serve::{Server, StopHandle};
+use super::settings::ServerSettings;
+use crate::webhooks::WebhookManager;
+use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tracing_subscriber::filter::LevelFilter;
+
+#[derive(Parser)]
+#[command(name = "ferrite", version, about = "Webhooks for a Redis-like store.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve RESP clients, and send webhooks when keys change.
+    Serve(ServeArgs),
+}
+
+/// What `ferrite serve` can be told; it wins over the configuration file.
+#[derive(Args)]
+struct ServeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1]; may be given several times.
+    #[arg(long, value_name = "IP", value_parser = config_file::parse_bind)]
+    bind: Vec<IpAddr>,
+    /// Port for RESP clients [default: 6379].
+    #[arg(long)]
+    port: Option<u16>,
+    /// Port for HTTP health checks (GET /healthz) [default: none].
+    #[arg(long, value_name = "PORT")]
+    admin_port: Option<u16>,
+    /// Directory for what must outlive the process; created if it is not there.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+    /// Delivery threads; 0 for one per core.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Password that clients must give. Other users of the machine may see it in the list of
+    /// processes: better put it into the configuration file, or into FERRITE_REQUIREPASS.
+    #[arg(long, value_name = "PASSWORD")]
+    requirepass: Option<String>,
+    /// What to log: off, error, warn, info, debug or trace. RUST_LOG wins over it.
+    #[arg(long, value_name = "LEVEL", value_parser = LOG_LEVELS)]
+    log_level: Option<String>,
+}
+
+/// Runs the command that the arguments of the process name.
+pub fn main() -> ExitCode {
+    match CommandLine::parse().command {
+        Command::Serve(args) => match serve(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("ferrite: {problem}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// The configuration file's settings with the arguments' on top.
+fn load_settings(args: ServeArgs) -> Result<Loaded, String> {
+    let mut loaded = match &args.config {
+        Some(path) => config_file::load(path).map_err(|error| error.to_string())?,
+        None => Loaded { settings: ServerSettings::default(), warnings: Vec::new() },
+    };
+    let settings = &mut loaded.settings;
+    if !args.bind.is_empty() {
+        settings.bind = args.bind;
+    }
+    settings.port = args.port.unwrap_or(settings.port);
+    settings.admin_port = args.admin_port.or(settings.admin_port);
+    settings.data_dir = args.data_dir;
+    if let Some(workers) = args.workers {
+        let most = crate::base::limits::WORKERS_MAX;
+        if workers > most {
+            return Err(format!("--workers must be from 0 to {most}, not {workers}"));
+        }
+        settings.webhooks.workers.workers = workers;
+    }
+    let password = args.requirepass.or_else(|| std::env::var("FERRITE_REQUIREPASS").ok());
+    if let Some(password) = password.filter(|password| !password.is_empty()) {
+        settings.requirepass = Some(password);
+    }
+    settings.log_level = args.log_level.unwrap_or_else(|| settings.log_level.clone());
+    Ok(loaded)
+}
+
+fn serve(args: ServeArgs) -> Result<(), String> {
+    let Loaded { settings, warnings } = load_settings(args)?;
+    start_logging(&settings.log_level)?;
+    if let Some(directory) = &settings.data_dir {
+        create_private_directory(directory)
+            .map_err(|error| format!("--data-dir {}: {error}", directory.display()))?;
+    }
+    let engine = WebhookManager::start(settings.webhooks.clone())
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let admin = settings.admin_port.map(|port| SocketAddr::new(settings.bind[0], port));
+    let admin = admin
+        .map(|address| {
+            AdminServer::start(address)
+                .map_err(|error| format!("cannot listen on {address}: {error}"))
+        })
+        .transpose()?;
+    let workers = settings.webhooks.workers.clone();
+    let server = Server::bind(settings, Box::new(engine)).map_err(|error| error.to_string())?;
+    let worker_count = match workers.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    tracing::info!(
+        "ferrite {} serves on {}, {worker_count} workers, driver {}",
+        env!("CARGO_PKG_VERSION"),
+        server.address(),
+        if workers.force_epoll { "epoll" } else { "io_uring (epoll where it is not allowed)" },
+    );
+    if let Some(admin) = &admin {
+        tracing::info!("health checks on http://{}/healthz", admin.address());
+    }
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    stop_on_signals(server.stop_handle()).map_err(|error| format!("signals: {error}"))?;
+    let report = server.run().map_err(|error| error.to_string())?;
+    match report.pending {
+        0 => tracing::info!("stopped"),
+        pending => tracing::warn!(pending, "stopped with deliveries pending"),
+    }
+    Ok(())
+}
+
+/// Logs to standard error. `RUST_LOG`, when it is a level, wins over `level`.
+fn start_logging(level: &str) -> Result<(), String> {
+    let from_environment = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+    let level: LevelFilter = match from_environment {
+        Some(level) => level,
+        None => level.parse().map_err(|_| format!("'{level}' is not a log level"))?,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_target(false)
+        .try_init()
+        .map_err(|error| format!("logging: {error}"))
+}
+
+/// Only the user who runs the server may look into the directory.
+fn create_private_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// The first SIGTERM or SIGINT stops the server in order, the second ends the process at once.
+fn stop_on_signals(handle: StopHandle) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    std::thread::Builder::new().name("ferrite-signals".to_owned()).spawn(move || {
+        let mut asked = false;
+        for signal in signals.forever() {
+            if asked {
+                std::process::exit(128 + signal);
+            }
+            asked = true;
+            tracing::info!("signal {signal}: stopping; once more to stop at once");
+            handle.stop();
+        }
+    })?;
+    Ok(())
+}

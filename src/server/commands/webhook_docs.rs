@@ -1,0 +1,137 @@
+//! The arguments of the WEBHOOK commands, for `COMMAND DOCS`.
+
+use super::docs::Argument;
+
+const OPTIONAL: &[&str] = &["optional"];
+
+const fn plain(name: &'static str, kind: &'static str) -> Argument {
+    Argument { name, kind, token: "", flags: &[], parts: &[] }
+}
+
+const fn option(name: &'static str, token: &'static str, kind: &'static str) -> Argument {
+    Argument { name, kind, token, flags: OPTIONAL, parts: &[] }
+}
+
+const fn word(name: &'static str, token: &'static str) -> Argument {
+    Argument { name, kind: "pure-token", token, flags: &[], parts: &[] }
+}
+
+const fn oneof(
+    name: &'static str,
+    token: &'static str,
+    flags: &'static [&'static str],
+    parts: &'static [Argument],
+) -> Argument {
+    Argument { name, kind: "oneof", token, flags, parts }
+}
+
+const NAME: Argument = plain("name", "string");
+
+const EVENT_WORDS: &[Argument] = &[
+    word("set", "SET"),
+    word("del", "DEL"),
+    word("expire", "EXPIRE"),
+    word("rename", "RENAME"),
+    word("lpush", "LPUSH"),
+    word("rpush", "RPUSH"),
+    word("hset", "HSET"),
+    word("sadd", "SADD"),
+    word("zadd", "ZADD"),
+    word("xadd", "XADD"),
+];
+
+const PATTERN: Argument = option("pattern", "PATTERN", "pattern");
+const EVENTS: Argument = oneof("event", "EVENTS", &["optional", "multiple"], EVENT_WORDS);
+const AUTH: Argument = oneof(
+    "auth",
+    "AUTH",
+    OPTIONAL,
+    &[
+        Argument { name: "token", kind: "string", token: "BEARER", flags: &[], parts: &[] },
+        Argument { name: "user:password", kind: "string", token: "BASIC", flags: &[], parts: &[] },
+    ],
+);
+const HEADER: Argument = Argument {
+    name: "header",
+    kind: "block",
+    token: "HEADER",
+    flags: &["optional", "multiple", "multiple_token"],
+    parts: &[plain("header", "string"), plain("value", "string")],
+};
+const SECRET: Argument = option("secret", "SECRET", "string");
+const RETRIES: Argument = option("count", "RETRIES", "integer");
+const RETRY_DELAY: Argument = option("milliseconds", "RETRY_DELAY", "integer");
+const RETRY_BACKOFF: Argument = oneof(
+    "backoff",
+    "RETRY_BACKOFF",
+    OPTIONAL,
+    &[word("fixed", "fixed"), word("linear", "linear"), word("exponential", "exponential")],
+);
+const TIMEOUT: Argument = option("milliseconds", "TIMEOUT", "integer");
+const CONCURRENCY: Argument = option("deliveries", "CONCURRENCY", "integer");
+const BATCH: Argument =
+    oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+
+const CREATE: &[Argument] = &[
+    NAME,
+    plain("url", "string"),
+    PATTERN,
+    EVENTS,
+    AUTH,
+    HEADER,
+    SECRET,
+    RETRIES,
+    RETRY_DELAY,
+    RETRY_BACKOFF,
+    TIMEOUT,
+    CONCURRENCY,
+    BATCH,
+    BATCH_SIZE,
+];
+
+const UPDATE: &[Argument] = &[
+    NAME,
+    option("url", "URL", "string"),
+    PATTERN,
+    EVENTS,
+    AUTH,
+    HEADER,
+    SECRET,
+    RETRIES,
+    RETRY_DELAY,
+    RETRY_BACKOFF,
+    TIMEOUT,
+    CONCURRENCY,
+    BATCH,
+    BATCH_SIZE,
+];
+
+const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];
+
+const STATS: &[Argument] =
+    &[Argument { name: "name", kind: "string", token: "", flags: OPTIONAL, parts: &[] }];
+
+const PUBLISH: &[Argument] = &[
+    oneof("event", "", &[], EVENT_WORDS),
+    plain("key", "string"),
+    plain("value", "string"),
+    option("old-value", "OLD_VALUE", "string"),
+    option("seconds", "TTL", "integer"),
+    option("new-key", "NEW_KEY", "string"),
+    option("database", "DB", "integer"),
+];
+
+/// The arguments of the command called `name`; empty when they are not described.
+pub(super) fn arguments(name: &str) -> &'static [Argument] {
+    match name {
+        "webhook.create" => CREATE,
+        "webhook.update" => UPDATE,
+        "webhook.delete" | "webhook.info" | "webhook.enable" | "webhook.disable"
+        | "webhook.test" => &[NAME],
+        "webhook.deliveries" => DELIVERIES,
+        "webhook.stats" => STATS,
+        "webhook.publish" => PUBLISH,
+        _ => &[],
+    }
+}

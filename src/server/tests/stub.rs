@@ -1,0 +1,225 @@
+//! An engine that remembers what it was told.
+
+use crate::server::engine::{Engine, TestFuture};
+use crate::webhooks::{
+    DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue, Failure,
+    RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
+    WebhookStats, WebhookStatus, WebhookUpdate,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+#[derive(Default)]
+pub(crate) struct StubState {
+    pub webhooks: BTreeMap<String, (String, WebhookOptions, bool)>,
+    pub updates: Vec<WebhookUpdate>,
+    /// Each accepted event as text.
+    pub events: Vec<String>,
+    /// `try_trigger` finds no room while this is set.
+    pub full: bool,
+    /// How a test ends; it does not end while this is empty.
+    pub test_outcome: Option<TestReport>,
+    pub test_wakers: Vec<Waker>,
+}
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(crate) struct StubEngine(Arc<Mutex<StubState>>);
+
+impl StubEngine {
+    pub fn state(&self) -> MutexGuard<'_, StubState> {
+        self.0.lock().unwrap()
+    }
+
+    /// Ends all tests that are under way, and later ones.
+    pub fn end_tests(&self, failure: Option<Failure>) {
+        let mut state = self.state();
+        state.test_outcome = Some(TestReport {
+            id: "evt_1".to_owned(),
+            status: failure.map_or(Some(200), Failure::status),
+            failure,
+            latency_us: 12_345,
+            response: String::new(),
+        });
+        state.test_wakers.drain(..).for_each(Waker::wake);
+    }
+
+    fn known(&self, name: &str) -> Result<(), WebhookError> {
+        match self.state().webhooks.contains_key(name) {
+            true => Ok(()),
+            false => Err(WebhookError::NotFound(name.to_owned())),
+        }
+    }
+}
+
+fn describe(event: &EventRef<'_>) -> String {
+    let value = match event.value {
+        EventValue::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => "-".to_owned(),
+    };
+    format!(
+        "{} {} {value} db{} {} {}",
+        event.event,
+        String::from_utf8_lossy(event.key),
+        event.database,
+        event.client_id.unwrap_or("-"),
+        event.source_ip.unwrap_or("-"),
+    )
+}
+
+const STATS: WebhookStats = WebhookStats {
+    triggered: 9,
+    deliveries: 7,
+    delivered: 4,
+    failures: 3,
+    dropped: 0,
+    cancelled: 0,
+    pending: 2,
+    in_flight: 1,
+    attempts: 8,
+    failed_attempts: 4,
+    last_delivery_us: Some(1_705_314_595_000_000),
+    latency_us_avg: 150_000,
+};
+
+impl Engine for StubEngine {
+    fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+        let mut state = self.state();
+        if event.key == b"huge" {
+            return Err(WebhookError::EventTooLarge { bytes: 2, limit: 1 });
+        }
+        if !state.full {
+            state.events.push(describe(event));
+        }
+        Ok(!state.full)
+    }
+
+    fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError> {
+        while self.state().full {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.state().events.push(describe(event));
+        Ok(())
+    }
+
+    fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {
+        let mut state = self.state();
+        if state.webhooks.contains_key(name) {
+            return Err(WebhookError::Exists(name.to_owned()));
+        }
+        if state.webhooks.len() == 3 {
+            return Err(WebhookError::LimitReached(3));
+        }
+        if url.contains("denied") {
+            return Err(WebhookError::HostDenied("denied".to_owned()));
+        }
+        state.webhooks.insert(name.to_owned(), (url.to_owned(), options, true));
+        Ok(())
+    }
+
+    fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError> {
+        self.known(name)?;
+        self.state().updates.push(update);
+        Ok(())
+    }
+
+    fn delete(&self, name: &str) -> Result<(), WebhookError> {
+        self.known(name)?;
+        self.state().webhooks.remove(name);
+        Ok(())
+    }
+
+    fn enable(&self, name: &str) -> Result<(), WebhookError> {
+        self.known(name)?;
+        self.state().webhooks.get_mut(name).unwrap().2 = true;
+        Ok(())
+    }
+
+    fn disable(&self, name: &str) -> Result<(), WebhookError> {
+        self.known(name)?;
+        self.state().webhooks.get_mut(name).unwrap().2 = false;
+        Ok(())
+    }
+
+    fn test(&self, name: &str) -> TestFuture {
+        let (known, engine) = (self.known(name), self.clone());
+        Box::pin(std::future::poll_fn(move |context| {
+            if let Err(error) = &known {
+                return Poll::Ready(Err(error.clone()));
+            }
+            let mut state = engine.state();
+            match state.test_outcome.clone() {
+                Some(outcome) => Poll::Ready(Ok(outcome)),
+                None => {
+                    state.test_wakers.push(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }))
+    }
+
+    fn list(&self) -> Vec<WebhookInfo> {
+        let names: Vec<String> = self.state().webhooks.keys().cloned().collect();
+        names.iter().map(|name| self.info(name).unwrap()).collect()
+    }
+
+    fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError> {
+        self.known(name)?;
+        let (url, options, enabled) = self.state().webhooks[name].clone();
+        Ok(WebhookInfo {
+            name: name.to_owned(),
+            url,
+            pattern: options.pattern.unwrap_or_else(|| "*".to_owned()),
+            events: options.events,
+            status: if enabled { WebhookStatus::Active } else { WebhookStatus::Disabled },
+            created_at_us: 1_705_312_800_000_000,
+            auth: if options.auth.is_some() { "bearer" } else { "none" },
+            header_names: options.headers.into_iter().map(|(name, _)| name).collect(),
+            signed: options.secret.is_some(),
+            retries: 3,
+            retry_delay_ms: 1000,
+            retry_backoff: RetryBackoff::Exponential,
+            timeout_ms: 5000,
+            concurrency: 64,
+            stats: STATS,
+        })
+    }
+
+    fn stats(&self, name: &str) -> Result<WebhookStats, WebhookError> {
+        self.known(name).map(|()| STATS)
+    }
+
+    fn engine_stats(&self) -> EngineStats {
+        let state = self.state();
+        EngineStats {
+            total_webhooks: state.webhooks.len() as u64,
+            active_webhooks: state.webhooks.values().filter(|(_, _, active)| *active).count()
+                as u64,
+            totals: STATS,
+            ..EngineStats::default()
+        }
+    }
+
+    fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError> {
+        self.known(name)?;
+        let record = DeliveryRecord {
+            id: "evt_2".to_owned(),
+            event: WebhookEvent::Set,
+            key: b"k".to_vec(),
+            attempt: 1,
+            outcome: DeliveryOutcome::Failed,
+            status: Some(503),
+            failure: Some(Failure::Status(503)),
+            latency_us: 2000,
+            at_us: 1_705_312_800_000_000,
+            response: "busy".to_owned(),
+        };
+        Ok(vec![record; count.min(2)])
+    }
+
+    fn shutdown(&self, _: Duration) -> DrainReport {
+        DrainReport::default()
+    }
+}
