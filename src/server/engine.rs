@@ -4,8 +4,8 @@
 //! [`WebhookManager`].
 
 use crate::webhooks::{
-    DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, WebhookError, WebhookInfo,
-    WebhookManager, WebhookOptions, WebhookStats, WebhookUpdate,
+    Admission, DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, WebhookError,
+    WebhookInfo, WebhookManager, WebhookOptions, WebhookStats, WebhookUpdate, WhenFull,
 };
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,9 +20,11 @@ pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookErro
 /// [`Engine::shutdown`] waits.
 #[allow(missing_docs, reason = "the names and meanings are those of WebhookManager")]
 pub trait Engine: Send {
-    /// `Ok(false)`: there was no room.
+    /// `Ok(false)`: the worker's ring has no room. A webhook whose own queue is full counts the
+    /// event as dropped: what a client has changed cannot be taken back, and one endpoint that
+    /// hangs must not stop the store.
     fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError>;
-    /// Waits for room.
+    /// Like `try_trigger`, but waits for room in the ring.
     fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError>;
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError>;
     fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError>;
@@ -40,11 +42,11 @@ pub trait Engine: Send {
 
 impl Engine for WebhookManager {
     fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
-        self.try_trigger_event(event)
+        Ok(self.offer(event, WhenFull::Drop)? != Admission::Full)
     }
 
     fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError> {
-        block_on(self.trigger_event(*event))
+        block_on(self.trigger_event(*event, WhenFull::Drop))
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {

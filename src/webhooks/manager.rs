@@ -176,16 +176,21 @@ impl WebhookManager {
     /// # Errors
     /// `EventTooLarge`, `Start`, `ShutDown`.
     pub async fn trigger(&self, trigger: WebhookTrigger) -> Result<(), WebhookError> {
-        self.trigger_event(trigger.as_event()).await
+        self.trigger_event(trigger.as_event(), WhenFull::Refuse).await
     }
 
-    /// Like [`WebhookManager::trigger`], for a borrowed event.
+    /// Like [`WebhookManager::trigger`], for a borrowed event. With [`WhenFull::Drop`] it waits
+    /// only for a worker's ring, never for an endpoint.
     ///
     /// # Errors
     /// As [`WebhookManager::trigger`].
-    pub async fn trigger_event(&self, event: EventRef<'_>) -> Result<(), WebhookError> {
+    pub async fn trigger_event(
+        &self,
+        event: EventRef<'_>,
+        when_full: WhenFull,
+    ) -> Result<(), WebhookError> {
         std::future::poll_fn(|context| {
-            self.engine.room().poll(context, || match self.offer(&event, WhenFull::Refuse) {
+            self.engine.room().poll(context, || match self.offer(&event, when_full) {
                 Ok(Admission::Full) => None,
                 Ok(Admission::Accepted | Admission::Unmatched) => Some(Ok(())),
                 Err(error) => Some(Err(error)),
