@@ -109,9 +109,8 @@ impl Parser {
 
 fn content_length(head: &[u8]) -> usize {
     let name = b"\r\ncontent-length:";
-    let lower = memmem::find(head, b"\r\nContent-Length:").or_else(|| {
-        head.windows(name.len()).position(|window| window.eq_ignore_ascii_case(name))
-    });
+    let lower = memmem::find(head, b"\r\nContent-Length:")
+        .or_else(|| head.windows(name.len()).position(|window| window.eq_ignore_ascii_case(name)));
     let Some(at) = lower else { return 0 };
     head[at + name.len()..]
         .iter()

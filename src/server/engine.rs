@@ -4,8 +4,8 @@
 //! [`WebhookManager`].
 
 use crate::webhooks::{
-    DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, WebhookError, WebhookInfo,
-    WebhookManager, WebhookOptions, WebhookStats, WebhookUpdate,
+    Admission, DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, WebhookError,
+    WebhookInfo, WebhookManager, WebhookOptions, WebhookStats, WebhookUpdate, WhenFull,
 };
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,14 +16,13 @@ use std::time::Duration;
 /// A test delivery under way.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookError>> + Send>>;
 
-/// The engine as the server's thread calls it. Nothing but [`Engine::trigger_blocking`] and
-/// [`Engine::shutdown`] waits.
+/// The engine as the server's thread calls it. Nothing but [`Engine::shutdown`] waits.
 #[allow(missing_docs, reason = "the names and meanings are those of WebhookManager")]
 pub trait Engine: Send {
-    /// `Ok(false)`: there was no room.
-    fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError>;
-    /// Waits for room.
-    fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError>;
+    /// `Ok(false)`: there is no room in the rings, which the engine empties quickly. A webhook
+    /// whose own queue is full counts the event as dropped instead: one endpoint that hangs must
+    /// not stop the store.
+    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError>;
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError>;
     fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError>;
     fn delete(&self, name: &str) -> Result<(), WebhookError>;
@@ -39,12 +38,8 @@ pub trait Engine: Send {
 }
 
 impl Engine for WebhookManager {
-    fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
-        self.try_trigger_event(event)
-    }
-
-    fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError> {
-        block_on(self.trigger_event(*event))
+    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+        Ok(WebhookManager::offer(self, event, WhenFull::Drop)? != Admission::Full)
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {

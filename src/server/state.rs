@@ -17,6 +17,10 @@ const EXPIRE_BATCH_MAX: usize = 512;
 /// Least time between two warnings about refused events.
 const REFUSED_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Pauses while the engine's rings have no room: a worker empties a full ring within these.
+const PAUSE_FOR_ROOM_MIN: Duration = Duration::from_micros(50);
+const PAUSE_FOR_ROOM_MAX: Duration = Duration::from_millis(1);
+
 /// Counters for `INFO`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
@@ -142,11 +146,15 @@ fn trigger(
     event: &EventRef<'_>,
     counters: &mut Counters,
 ) -> Result<(), WebhookError> {
-    if engine.try_trigger(event)? {
-        return Ok(());
+    let mut pause = PAUSE_FOR_ROOM_MIN;
+    let mut waits = 0;
+    while !engine.offer(event)? {
+        waits = 1;
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_FOR_ROOM_MAX);
     }
-    counters.event_waits += 1;
-    engine.trigger_blocking(event)
+    counters.event_waits += waits;
+    Ok(())
 }
 
 /// Passes the keyspace's changes on to the engine.
