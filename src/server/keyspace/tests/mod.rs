@@ -1,5 +1,9 @@
 //! Scripts of commands with their replies and events, and hostile arguments.
 
+mod events;
+mod hostile;
+mod replies;
+
 use std::fmt::Write;
 
 use super::*;
@@ -107,19 +111,4 @@ fn the_table_is_sorted_and_complete() {
     }
     assert!(commands::find(b"nosuch").is_none());
     assert!(commands::find(&[b'x'; 100]).is_none());
-}
-
-#[test]
-fn strings_are_set_with_their_options() {
-    let mut script = Script::new();
-    script.check("SET k v EX 10", "+OK", &["SET k v ttl=10"]);
-    script.check("set k w KEEPTTL GET", "$1|v", &["SET k w old=v ttl=10"]);
-    script.check("SET k x NX", "$-1", &[]);
-    script.check("SET k x NX GET", "$1|w", &[]);
-    script.check("SET k x XX", "+OK", &["SET k x old=w"]);
-    script.check("SET k x XX EX 0", "-ERR invalid expire time in 'set' command", &[]);
-    script.check("SET k x EX 1 PX 1", "-ERR syntax error", &[]);
-    script.check("SET k x EX", "-ERR syntax error", &[]);
-    script.check("GET", "-ERR wrong number of arguments for 'get' command", &[]);
-    script.check("NOSUCH k", "", &[]);
 }
