@@ -29,7 +29,6 @@ pub(crate) struct Counters {
     pub commands: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
-    pub expired_keys: u64,
     pub protocol_errors: u64,
     /// Writes that had to wait until the engine had room.
     pub event_waits: u64,
@@ -113,7 +112,6 @@ impl State {
         };
         let count = self.keyspace.expire_due(now_ms, EXPIRE_BATCH_MAX, &mut sink);
         let refused = sink.refused;
-        self.counters.expired_keys += count as u64;
         self.warn_refused(refused);
         count >= EXPIRE_BATCH_MAX
     }
