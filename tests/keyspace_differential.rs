@@ -5,7 +5,7 @@
 
 #![cfg(feature = "server")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -197,21 +197,23 @@ fn chosen_commands_answer_as_redis() {
     pair.finish();
 }
 
-/// Commands with places for random arguments: `K` a key, `V` a value, `I` an integer or not,
-/// `F` a float or not, `M` a member, `S` a stream id, `B` a bound of scores, `L` of names.
+/// Commands with places for random arguments: `K` a key, `V` a value, `I` an integer or not, `E`
+/// a time far from now or not a time, `T` a date far away (the clocks of the two differ), `F` a
+/// float or not, `M` a member, `S` a stream id, `B` a bound of scores, `L` of names (in `lex`,
+/// where all scores are equal: otherwise Redis leaves open what a range of names is).
 const TEMPLATES: &[&str] = &[
     "SET K V",
     "SET K V NX",
     "SET K V XX GET",
-    "SET K V EX I",
-    "SET K V PX I KEEPTTL",
+    "SET K V EX E",
+    "SET K V PX E KEEPTTL",
     "GET K",
     "SETNX K V",
-    "SETEX K I V",
-    "PSETEX K I V",
+    "SETEX K E V",
+    "PSETEX K E V",
     "GETSET K V",
     "GETDEL K",
-    "GETEX K EX I",
+    "GETEX K EX E",
     "GETEX K PERSIST",
     "MGET K K K",
     "MSET K V K V",
@@ -233,18 +235,17 @@ const TEMPLATES: &[&str] = &[
     "KEYS [lz]*",
     "SCAN 0 COUNT 1000",
     "SCAN 0 COUNT 1000 MATCH h*",
-    "SCAN I",
     "RENAME K K",
     "RENAMENX K K",
     "COPY K K",
     "COPY K K REPLACE",
     "TOUCH K K",
-    "EXPIRE K I",
-    "PEXPIRE K I NX",
-    "EXPIRE K I XX",
-    "EXPIRE K I GT",
-    "EXPIRE K I LT",
-    "EXPIREAT K I",
+    "EXPIRE K E",
+    "PEXPIRE K E NX",
+    "EXPIRE K E XX",
+    "EXPIREAT K T GT",
+    "PEXPIREAT K T LT",
+    "EXPIREAT K E",
     "PEXPIREAT K I",
     "TTL K",
     "PTTL K",
@@ -309,8 +310,10 @@ const TEMPLATES: &[&str] = &[
     "ZRANGE K B B BYSCORE",
     "ZRANGE K B B BYSCORE REV WITHSCORES",
     "ZRANGE K B B BYSCORE LIMIT I I",
-    "ZRANGE K L L BYLEX",
-    "ZRANGE K L L BYLEX REV LIMIT I I",
+    "ZADD lex 0 M 0 M",
+    "ZREM lex M",
+    "ZRANGE lex L L BYLEX",
+    "ZRANGE lex L L BYLEX REV LIMIT I I",
     "ZRANGEBYSCORE K B B WITHSCORES LIMIT I I",
     "ZREVRANGEBYSCORE K B B",
     "ZREVRANGE K I I",
@@ -375,13 +378,15 @@ fn fill(random: &mut Random, template: &str) -> String {
                     "9223372036854775807",
                     "-9223372036854775808",
                 ],
+                "T" => &["4000000000000", "4100000000000", "4200000000000", "x"],
+                "E" => &["100000", "200000", "-1", "300000", "0", "x", "9223372036854775807"],
                 "F" => &["0", "1", "2.5", "-1", "0.25", "100", "inf", "-inf", "nan", "x", "1e3"],
                 "M" => &["a", "b", "c", "d", "e", "''"],
                 "S" => &[
                     "1-1", "2-1", "3", "4-*", "5-5", "6-*", "7-7", "0-0", "x", "9-*", "10-1",
                     "11-1", "12-*", "20-1", "30-*",
                 ],
-                "B" => &["-inf", "+inf", "0", "(0", "1", "(1", "2.5", "(100", "x", "("],
+                "B" => &["-inf", "+inf", "0", "(0", "1", "(1", "2.5", "(100", "x"],
                 "L" => &["-", "+", "[a", "(a", "[c", "(d", "[", "x"],
                 word => return word,
             };

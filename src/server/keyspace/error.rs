@@ -129,13 +129,6 @@ impl CommandError {
             CommandError::UnsupportedOption(option) => {
                 return format!("ERR Unsupported option {}", shown(option)).into();
             }
-            CommandError::UnbalancedStreams => {
-                return format!(
-                    "ERR Unbalanced '{command}' list of streams: for each stream key an ID or '$' \
-                     must be specified."
-                )
-                .into();
-            }
             CommandError::Syntax => "ERR syntax error",
             CommandError::WrongType => {
                 "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -205,6 +198,10 @@ impl CommandError {
             }
             CommandError::TwoTrimStrategies => {
                 "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
+            }
+            CommandError::UnbalancedStreams => {
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be \
+                 specified."
             }
             CommandError::GroupIdOutsideGroup => {
                 "ERR The > ID can be specified only when calling XREADGROUP using the GROUP \

@@ -81,12 +81,19 @@ impl<'a> SetOptions<'a> {
         Ok(options)
     }
 
-    /// One time to live may be given; KEEPTTL and PERSIST may be repeated.
+    /// One kind of time to live may be given; when it is repeated, the last one counts.
     fn set_expiry(&mut self, expiry: Expiry<'a>) -> Result<(), CommandError> {
-        match (self.expiry, expiry) {
-            (None, _) | (Some(Expiry::Keep), Expiry::Keep) => {}
-            (Some(Expiry::Persist), Expiry::Persist) => {}
-            _ => return Err(CommandError::Syntax),
+        let compatible = match (self.expiry, expiry) {
+            (None, _)
+            | (Some(Expiry::Keep), Expiry::Keep)
+            | (Some(Expiry::Persist), Expiry::Persist) => true,
+            (Some(Expiry::At(first)), Expiry::At(second)) => {
+                (first.unit, first.absolute) == (second.unit, second.absolute)
+            }
+            _ => false,
+        };
+        if !compatible {
+            return Err(CommandError::Syntax);
         }
         self.expiry = Some(expiry);
         Ok(())

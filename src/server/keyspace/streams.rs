@@ -167,9 +167,10 @@ pub(super) fn xlen(session: &mut Session<'_>, args: &[&[u8]], reply: &mut Reply<
 }
 
 pub(super) fn xdel(session: &mut Session<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> Outcome {
-    let ids: Vec<_> =
-        args[2..].iter().map(|id| StreamId::parse(id, 0)).collect::<Result<_, CommandError>>()?;
     let removed = session.write(args[1], Missing::Skip, |stream: &mut Stream| {
+        // All ids are judged before the first entry goes.
+        let ids = args[2..].iter().map(|id| StreamId::parse(id, 0));
+        let ids: Vec<_> = ids.collect::<Result<_, CommandError>>()?;
         Ok((ids.iter().filter(|id| stream.entries.remove(id).is_some()).count(), None))
     })?;
     reply.integer(removed.unwrap_or(0) as i64);
