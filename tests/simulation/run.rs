@@ -73,7 +73,7 @@ fn schedule(world: &mut World) {
     // With idle periods, callers are busy in a few short stretches only.
     let stretches = if world.plan.faults.idle_periods { 4 } else { 1 };
     let busy_us = if stretches == 1 { duration_us } else { duration_us / 20 };
-    let mut when = |world: &mut World| {
+    let when = |world: &mut World| {
         let stretch = world.dice.below(stretches) as u64 * (duration_us / stretches as u64);
         stretch + world.dice.between(0, busy_us - 1)
     };

@@ -77,6 +77,8 @@ pub(super) struct Connection {
     deadline: Tick,
     /// Whole exchanges behind it.
     exchanges: u32,
+    /// Whether the driver has taken the request: only after that can bytes be an answer to it.
+    written: bool,
     /// The request could not be written whole: read the answer, then close.
     broken: bool,
 }
@@ -204,6 +206,7 @@ impl Shard {
             since: Tick::default(),
             deadline: Tick::default(),
             exchanges: 0,
+            written: false,
             broken: false,
         }) as u32;
         let state = &mut self.endpoints[endpoint];
@@ -237,6 +240,7 @@ impl Shard {
         let connection = &mut self.connections[index as usize];
         connection.job = job;
         connection.reader.reset();
+        connection.written = false;
         connection.since = now;
         connection.deadline = now.plus_ms(timeout_ms);
         self.timers.exchange_due(connection.deadline);
@@ -285,10 +289,14 @@ impl Shard {
         }
     }
 
-    /// Appends the request that the connection is to write. `false`: there is none, close it.
+    /// Appends the request that the connection is to write. `false`: there is none, or it was
+    /// taken before.
     pub fn write_request(&mut self, now: Now, id: ConnectionId, out: &mut Vec<u8>) -> bool {
         let Some(index) = self.find(id) else { return false };
         let connection = &self.connections[index];
+        if connection.written {
+            return false;
+        }
         let (definition, event_id, attempt, body) = match &connection.job {
             Job::None => return false,
             Job::Test(test) => (&*test.definition, test.id, 1, test.body.as_slice()),
@@ -315,6 +323,7 @@ impl Shard {
         if connection.exchanges > 0 {
             self.totals().connections_reused.add(1);
         }
+        self.connections[index].written = true;
         true
     }
 
@@ -334,6 +343,11 @@ impl Shard {
             // Nobody asked: whatever it is, the next answer could be taken for another's.
             self.remove_connection(index);
             self.pump_starved(now.tick);
+            return Step::Close;
+        }
+        if !connection.written {
+            // Nobody had asked yet: it was said to an idle connection, and is no answer.
+            self.end_unasked(now, index);
             return Step::Close;
         }
         match connection.reader.read(bytes) {
@@ -399,6 +413,15 @@ impl Shard {
                 self.send_again(now.tick, index, lane);
             }
             _ => self.end_connection(now, index, outcome),
+        }
+    }
+
+    /// Ends a connection that was spoken on before its request was written.
+    fn end_unasked(&mut self, now: Now, index: usize) {
+        let connection = &self.connections[index];
+        match connection.job {
+            Job::Lane(lane) if connection.exchanges > 0 => self.send_again(now.tick, index, lane),
+            _ => self.end_connection(now, index, Err(Failure::MalformedResponse)),
         }
     }
 
