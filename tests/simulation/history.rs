@@ -37,7 +37,9 @@ pub enum Happening {
         terms: Terms,
     },
     /// A shard has the newest snapshot.
-    TookOver { shard: usize },
+    TookOver {
+        shard: usize,
+    },
     /// A shard learned that a webhook is deleted.
     Deleted {
         shard: usize,

@@ -71,14 +71,14 @@ pub(super) struct Connection {
     generation: u32,
     pub(super) endpoint: usize,
     pub(super) job: Job,
-    reader: ResponseReader,
+    pub(super) reader: ResponseReader,
     /// When the exchange began, or since when it is idle.
     pub(super) since: Tick,
-    deadline: Tick,
+    pub(super) deadline: Tick,
     /// Whole exchanges behind it.
-    exchanges: u32,
+    pub(super) exchanges: u32,
     /// Whether the driver has taken the request: only after that can bytes be an answer to it.
-    written: bool,
+    pub(super) written: bool,
     /// The request could not be written whole: read the answer, then close.
     broken: bool,
 }
@@ -92,7 +92,7 @@ pub(super) struct EndpointState {
     /// Its connections, idle ones included.
     open: usize,
     /// The idle ones, least recently used first.
-    idle: Vec<u32>,
+    pub(super) idle: Vec<u32>,
     /// Webhooks that have something to send, in turn.
     pub(super) queue: VecDeque<u32>,
     starved: bool,
@@ -225,7 +225,7 @@ impl Shard {
         victim.is_some()
     }
 
-    fn assign(&mut self, now: Tick, index: u32, lane: u32) {
+    pub(super) fn assign(&mut self, now: Tick, index: u32, lane: u32) {
         let slot = self.lanes[lane as usize].key.slot;
         self.lanes[lane as usize].state = LaneState::InFlight;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
@@ -246,7 +246,7 @@ impl Shard {
         self.timers.exchange_due(connection.deadline);
     }
 
-    fn connection_id(&self, index: u32) -> ConnectionId {
+    pub(super) fn connection_id(&self, index: u32) -> ConnectionId {
         ConnectionId { index, generation: self.connections[index as usize].generation }
     }
 
@@ -263,7 +263,7 @@ impl Shard {
         self.actions.push_back(Action::Close(id));
     }
 
-    fn remove_connection(&mut self, index: usize) -> Connection {
+    pub(super) fn remove_connection(&mut self, index: usize) -> Connection {
         let connection = self.connections.remove(index);
         let endpoint = &mut self.endpoints[connection.endpoint];
         endpoint.open -= 1;
@@ -416,37 +416,14 @@ impl Shard {
         }
     }
 
-    /// Ends a connection that was spoken on before its request was written.
-    fn end_unasked(&mut self, now: Now, index: usize) {
-        let connection = &self.connections[index];
-        match connection.job {
-            Job::Lane(lane) if connection.exchanges > 0 => self.send_again(now.tick, index, lane),
-            _ => self.end_connection(now, index, Err(Failure::MalformedResponse)),
-        }
-    }
-
-    /// Moves the lane of a stale connection to a new one.
-    fn send_again(&mut self, now: Tick, index: usize, lane: u32) {
-        let endpoint = self.connections[index].endpoint;
-        let slot = self.lanes[lane as usize].key.slot;
-        if let Some(webhook) = &mut self.webhooks[slot as usize] {
-            webhook.in_flight -= 1;
-            let worker = self.config.worker;
-            for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
-                counters.in_flight.subtract(1);
-                counters.resent.add(1);
-            }
-        }
-        // The new connection is made before the old one is removed, so that the endpoint stays.
-        let fresh = self.open_connection_now(endpoint);
-        self.remove_connection(index);
-        self.assign(now, fresh, lane);
-        self.pump_starved(now);
-    }
-
     /// Ends a connection that was busy, and serves who waited for it. The driver must be told by
     /// the caller's return value, or have told us.
-    fn end_connection(&mut self, now: Now, index: usize, outcome: Result<Response, Failure>) {
+    pub(super) fn end_connection(
+        &mut self,
+        now: Now,
+        index: usize,
+        outcome: Result<Response, Failure>,
+    ) {
         let Connection { endpoint, job, since, reader, .. } = self.remove_connection(index);
         self.settle_and_pump_elsewhere(now, endpoint, job, since, outcome, reader.snippet());
         if self.endpoints.contains(endpoint) {
@@ -476,48 +453,5 @@ impl Shard {
         {
             self.pump(now.tick, elsewhere);
         }
-    }
-
-    /// Ends the exchanges whose deadline has passed (DEL-5).
-    pub(super) fn expire_exchanges(&mut self, now: Now) {
-        let mut next = None;
-        let mut due = Vec::new();
-        for (index, connection) in &self.connections {
-            if matches!(connection.job, Job::None) {
-                continue;
-            }
-            if connection.deadline <= now.tick {
-                due.push(index);
-            } else if next.is_none_or(|next| connection.deadline < next) {
-                next = Some(connection.deadline);
-            }
-        }
-        self.timers.set_exchange(next);
-        for index in due {
-            let id = self.connection_id(index as u32);
-            self.actions.push_back(Action::Close(id));
-            self.end_connection(now, index, Err(Failure::Timeout));
-        }
-    }
-
-    /// Closes the connections that have been idle for too long.
-    pub(super) fn expire_idle(&mut self, now: Tick) {
-        let idle_timeout_ms = self.config.idle_timeout_ms;
-        let mut next = None;
-        let mut due = Vec::new();
-        for (_, endpoint) in &self.endpoints {
-            for &index in &endpoint.idle {
-                let expiry = self.connections[index as usize].since.plus_ms(idle_timeout_ms);
-                if expiry > now {
-                    // The later ones of the stack were used later.
-                    next = Some(next.map_or(expiry, |next: Tick| next.min(expiry)));
-                    break;
-                }
-                due.push(index as usize);
-            }
-        }
-        self.timers.set_idle(next);
-        due.into_iter().for_each(|index| self.forget_connection(index));
-        self.pump_starved(now);
     }
 }

@@ -101,8 +101,11 @@ impl Shard {
         webhook.definition = definition;
         webhook.window = window;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
-        if old != endpoint && std::mem::take(&mut webhook.listed) {
-            self.endpoints[old].queue.retain(|&listed| listed != slot);
+        if old != endpoint {
+            if std::mem::take(&mut webhook.listed) {
+                self.endpoints[old].queue.retain(|&listed| listed != slot);
+            }
+            self.withdraw_unwritten(slot, old);
         }
         self.release_endpoint(old);
     }
