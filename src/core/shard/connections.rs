@@ -12,6 +12,10 @@ use crate::core::snapshot::Definition;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
+/// While other endpoints wait because there are as many connections as there may be, one gives
+/// way after so many exchanges: the busy ones must not keep the others waiting for ever.
+const EXCHANGES_WHILE_STARVED: u32 = 16;
+
 /// Names a connection between the shard and its driver. A late word about one that is gone is
 /// recognised and ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -378,9 +382,20 @@ impl Shard {
         self.settle_and_pump_elsewhere(now, endpoint, job, since, Ok(response), reader.snippet());
         let Some(connection) = self.connections.get_mut(index) else { return Step::Close };
         connection.reader = reader;
-        if let Some(lane) = self.next_lane(now.tick, endpoint) {
+        let gives_way = !self.pool.starved.is_empty();
+        let may_go_on = !gives_way || !connection.exchanges.is_multiple_of(EXCHANGES_WHILE_STARVED);
+        if may_go_on && let Some(lane) = self.next_lane(now.tick, endpoint) {
             self.assign(now.tick, index as u32, lane);
             return Step::Send;
+        }
+        if gives_way {
+            // Other endpoints wait for a connection, and there may be no more of them.
+            self.remove_connection(index);
+            self.pump_starved(now.tick);
+            if self.endpoints.contains(endpoint) {
+                self.pump(now.tick, endpoint);
+            }
+            return Step::Close;
         }
         self.connections[index].since = now.tick;
         self.endpoints[endpoint].idle.push(index as u32);
@@ -426,10 +441,11 @@ impl Shard {
     ) {
         let Connection { endpoint, job, since, reader, .. } = self.remove_connection(index);
         self.settle_and_pump_elsewhere(now, endpoint, job, since, outcome, reader.snippet());
+        // Those that wait for a connection come first: this endpoint has just had one.
+        self.pump_starved(now.tick);
         if self.endpoints.contains(endpoint) {
             self.pump(now.tick, endpoint);
         }
-        self.pump_starved(now.tick);
     }
 
     /// Settles, and serves the webhook's endpoint if it is another one by now: the webhook may

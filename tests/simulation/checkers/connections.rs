@@ -45,6 +45,8 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
                     return Err(at(entry.at, &format!("on a used connection again: {sent:?}")));
                 }
             }
+            // The new connection was refused, say: that counts, and this is the next attempt.
+            Happening::Attempt(attempt) => drop(again.remove(&attempt.name)),
             Happening::Learned { webhook, .. } => again.retain(|name, _| name.webhook != *webhook),
             Happening::Salvaged { .. } => again.clear(),
             _ => {}
