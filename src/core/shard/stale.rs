@@ -16,7 +16,7 @@ impl Shard {
     }
 
     /// Moves the lane of a stale connection to a new one. If the webhook has been given another
-    /// endpoint meanwhile, the lane goes there in its turn: this one must not see the request.
+    /// endpoint meanwhile, or has been stopped or put on hold, the lane waits its turn instead.
     pub(super) fn send_again(&mut self, now: Tick, index: usize, lane: u32) {
         let endpoint = self.connections[index].endpoint;
         let slot = self.lanes[lane as usize].key.slot;
@@ -28,7 +28,7 @@ impl Shard {
             counters.resent.add(1);
         }
         let wanted = webhook.endpoint;
-        if wanted == endpoint {
+        if wanted == endpoint && webhook.is_welcome(now) {
             // The new connection is made before the old one goes, so that the endpoint stays.
             let fresh = self.open_connection_now(endpoint);
             self.remove_connection(index);

@@ -26,10 +26,12 @@ pub(super) struct WebhookState {
 
 impl WebhookState {
     fn may_send(&self, now: Tick) -> bool {
-        self.in_flight < self.window
-            && !self.ready.is_empty()
-            && self.hold_until <= now
-            && self.definition.ledger.status() == WebhookStatus::Active
+        self.in_flight < self.window && !self.ready.is_empty() && self.is_welcome(now)
+    }
+
+    /// Whether the endpoint may be sent to: nobody has stopped it, and it has not asked to wait.
+    pub(super) fn is_welcome(&self, now: Tick) -> bool {
+        self.hold_until <= now && self.definition.ledger.status() == WebhookStatus::Active
     }
 
     pub(super) fn counters(&self, worker: usize) -> &Counters {

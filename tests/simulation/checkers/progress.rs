@@ -17,6 +17,10 @@ struct Waits {
     retries: BTreeMap<(u32, u32), u64>,
     /// Until when, at the latest, a webhook is on hold.
     holds: BTreeMap<(usize, u32), u64>,
+    /// By which revision the last request of each link was written.
+    revisions: BTreeMap<u32, u32>,
+    /// The last known revision of each webhook.
+    moved: BTreeMap<(usize, u32), u32>,
     /// Webhooks that were enabled, and which shards have heard of changes since.
     enabled: BTreeMap<u32, BTreeSet<usize>>,
 }
@@ -49,16 +53,32 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                 end: End::Status { retry_at: Some(until), .. },
                 request: Some(name),
                 test: false,
+                link,
                 ..
             }) => {
+                // What an earlier endpoint asked for is not this one's wish.
+                let current = waits.known.of(*shard, name.webhook).map(|terms| terms.revision);
+                if waits.revisions.get(link).copied() != current {
+                    continue;
+                }
                 let hold = waits.holds.entry((*shard, name.webhook)).or_default();
                 *hold = (*hold).max(*until);
+            }
+            Happening::Sent(sent) => {
+                waits.revisions.insert(sent.link, sent.revision);
+            }
+            Happening::Learned { shard, webhook, terms } => {
+                if waits.moved.insert((*shard, *webhook), terms.revision) != Some(terms.revision) {
+                    waits.holds.remove(&(*shard, *webhook));
+                }
             }
             Happening::StatusSet { webhook, active: true } => {
                 waits.enabled.insert(*webhook, BTreeSet::new());
             }
             Happening::TookOver { shard } => {
-                waits.enabled.values_mut().for_each(|heard| drop(heard.insert(*shard)));
+                for heard in waits.enabled.values_mut() {
+                    heard.insert(*shard);
+                }
             }
             Happening::Checkpoint(checkpoint) => {
                 let verdict = waits.check(entry.at, checkpoint, plan);
