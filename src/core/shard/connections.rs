@@ -1,7 +1,7 @@
 //! Connections and the endpoints they lead to: who gets which, and what happens on them.
 
 use super::lanes::LaneState;
-use super::settle::TestJob;
+use super::settle::{Began, TestJob};
 use super::{Action, Shard};
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
@@ -78,6 +78,8 @@ pub(super) struct Connection {
     pub(super) reader: ResponseReader,
     /// When the exchange began, or since when it is idle.
     pub(super) since: Tick,
+    /// The webhook's revision that the request was written by.
+    revision: u32,
     pub(super) deadline: Tick,
     /// Whole exchanges behind it.
     pub(super) exchanges: u32,
@@ -208,6 +210,7 @@ impl Shard {
             job: Job::None,
             reader: ResponseReader::new(),
             since: Tick::default(),
+            revision: 0,
             deadline: Tick::default(),
             exchanges: 0,
             written: false,
@@ -301,15 +304,16 @@ impl Shard {
         if connection.written {
             return false;
         }
-        let (definition, event_id, attempt, body) = match &connection.job {
+        let (definition, revision, event_id, attempt, body) = match &connection.job {
             Job::None => return false,
-            Job::Test(test) => (&*test.definition, test.id, 1, test.body.as_slice()),
+            Job::Test(test) => (&*test.definition, 0, test.id, 1, test.body.as_slice()),
             Job::Lane(lane) => {
                 let delivery = &self.deliveries[self.lanes[*lane as usize].head() as usize];
                 let event = &self.events[delivery.event as usize];
                 let slot = self.lanes[*lane as usize].key.slot;
                 let Some(webhook) = &self.webhooks[slot as usize] else { return false };
-                (&*webhook.definition, event.id, delivery.attempts + 1, event.body())
+                let attempt = delivery.attempts + 1;
+                (&*webhook.definition, webhook.revision, event.id, attempt, event.body())
             }
         };
         self.id_text.clear();
@@ -327,7 +331,8 @@ impl Shard {
         if connection.exchanges > 0 {
             self.totals().connections_reused.add(1);
         }
-        self.connections[index].written = true;
+        let connection = &mut self.connections[index];
+        (connection.written, connection.revision) = (true, revision);
         true
     }
 
@@ -377,9 +382,10 @@ impl Shard {
         }
         let connection = &mut self.connections[index];
         connection.exchanges = connection.exchanges.saturating_add(1);
-        let (job, since) = (std::mem::replace(&mut connection.job, Job::None), connection.since);
+        let job = std::mem::replace(&mut connection.job, Job::None);
+        let began = Began { at: connection.since, revision: connection.revision };
         let reader = std::mem::take(&mut connection.reader);
-        self.settle_and_pump_elsewhere(now, endpoint, job, since, Ok(response), reader.snippet());
+        self.settle_and_pump_elsewhere(now, endpoint, job, began, Ok(response), reader.snippet());
         let Some(connection) = self.connections.get_mut(index) else { return Step::Close };
         connection.reader = reader;
         let gives_way = !self.pool.starved.is_empty();
@@ -439,8 +445,10 @@ impl Shard {
         index: usize,
         outcome: Result<Response, Failure>,
     ) {
-        let Connection { endpoint, job, since, reader, .. } = self.remove_connection(index);
-        self.settle_and_pump_elsewhere(now, endpoint, job, since, outcome, reader.snippet());
+        let Connection { endpoint, job, since, revision, reader, .. } =
+            self.remove_connection(index);
+        let began = Began { at: since, revision };
+        self.settle_and_pump_elsewhere(now, endpoint, job, began, outcome, reader.snippet());
         // Those that wait for a connection come first: this endpoint has just had one.
         self.pump_starved(now.tick);
         if self.endpoints.contains(endpoint) {
@@ -455,7 +463,7 @@ impl Shard {
         now: Now,
         endpoint: usize,
         job: Job,
-        since: Tick,
+        began: Began,
         outcome: Result<Response, Failure>,
         snippet: &[u8],
     ) {
@@ -463,7 +471,7 @@ impl Shard {
             Job::Lane(lane) => Some(self.lanes[*lane as usize].key.slot as usize),
             _ => None,
         };
-        self.settle(now, job, since, outcome, snippet);
+        self.settle(now, job, began, outcome, snippet);
         let webhook = slot.and_then(|slot| self.webhooks[slot].as_ref());
         if let Some(elsewhere) = webhook.map(|webhook| webhook.endpoint).filter(|&e| e != endpoint)
         {

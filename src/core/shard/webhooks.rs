@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub(super) struct WebhookState {
     pub(super) definition: Arc<Definition>,
     pub(super) endpoint: usize,
+    /// Counts the changes of its URL and of what it says of itself in requests.
+    pub(super) revision: u32,
     pub(super) ready: ReadyList,
     /// Deliveries on a connection.
     pub(super) in_flight: u32,
@@ -84,6 +86,7 @@ impl Shard {
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
+            revision: 0,
             ready: ReadyList::default(),
             in_flight: 0,
             window,
@@ -96,8 +99,11 @@ impl Shard {
         let endpoint = self.endpoint_for(&definition);
         let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        if webhook.definition.target != definition.target {
-            // What the old endpoint asked for is not the new one's wish.
+        if webhook.definition.target != definition.target
+            || webhook.definition.head != definition.head
+        {
+            // What the old endpoint asked for, or will yet ask for, is not the new one's wish.
+            webhook.revision = webhook.revision.wrapping_add(1);
             webhook.hold_until = Tick::default();
         }
         webhook.definition = definition;
