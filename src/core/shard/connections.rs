@@ -223,7 +223,8 @@ impl Shard {
         index
     }
 
-    /// Makes room for a connection by closing the least recently used idle one of some endpoint.
+    /// Makes room for a connection by closing an idle one: the least recently used of the first
+    /// endpoint that has any.
     fn close_an_idle_one(&mut self) -> bool {
         let victim = self.endpoints.iter().find_map(|(_, endpoint)| endpoint.idle.first().copied());
         if let Some(index) = victim {
@@ -280,6 +281,11 @@ impl Shard {
         self.pool.freed = true;
         self.remove_endpoint_if_unused(connection.endpoint);
         connection
+    }
+
+    /// When the exchange that a connection is busy with must be over.
+    pub fn deadline(&self, id: ConnectionId) -> Option<Tick> {
+        self.find(id).map(|index| self.connections[index].deadline)
     }
 
     /// The connection is open, TLS included. `false`: it is not wanted any more, close it.
