@@ -66,7 +66,8 @@ pub fn text(raw: &str) -> Option<String> {
             't' => 9,
             'u' => {
                 let digits: String = characters.by_ref().take(4).collect();
-                u16::from_str_radix(&digits, 16).ok()?
+                let is_hex = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+                u16::from_str_radix(&digits, 16).ok().filter(|_| is_hex)?
             }
             itself @ ('"' | '\\' | '/') => itself as u16,
             _ => return None,
