@@ -113,6 +113,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     }
     let engine = WebhookManager::start(settings.webhooks.clone())
         .map_err(|error| format!("cannot start: {error}"))?;
+    let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
     let admin = settings.admin_port.map(|port| SocketAddr::new(settings.bind[0], port));
     let admin = admin
         .map(|address| {
@@ -120,17 +121,16 @@ fn serve(args: ServeArgs) -> Result<(), String> {
                 .map_err(|error| format!("cannot listen on {address}: {error}"))
         })
         .transpose()?;
-    let workers = settings.webhooks.workers.clone();
+    let workers = settings.webhooks.workers.workers;
     let server = Server::bind(settings, Box::new(engine)).map_err(|error| error.to_string())?;
-    let worker_count = match workers.workers {
+    let worker_count = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
     tracing::info!(
-        "ferrite {} serves on {}, {worker_count} workers, driver {}",
+        "ferrite {} serves on {}, {worker_count} workers, driver {driver}",
         env!("CARGO_PKG_VERSION"),
         server.address(),
-        if workers.force_epoll { "epoll" } else { "io_uring (epoll where it is not allowed)" },
     );
     if let Some(admin) = &admin {
         tracing::info!("health checks on http://{}/healthz", admin.address());
