@@ -114,17 +114,17 @@ fn serve(args: ServeArgs) -> Result<(), String> {
                 .map_err(|error| format!("cannot listen on {address}: {error}"))
         })
         .transpose()?;
-    let workers = settings.webhooks.workers.clone();
+    let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
+    let workers = settings.webhooks.workers.workers;
     let server = Server::bind(settings, Box::new(engine)).map_err(|error| error.to_string())?;
-    let worker_count = match workers.workers {
+    let worker_count = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
     tracing::info!(
-        "ferrite {} serves on {}, {worker_count} workers, driver {}",
+        "ferrite {} serves on {}, workers: {worker_count}, driver: {driver}",
         env!("CARGO_PKG_VERSION"),
         server.address(),
-        if workers.force_epoll { "epoll" } else { "io_uring (epoll where it is not allowed)" },
     );
     if let Some(admin) = &admin {
         tracing::info!("health checks on http://{}/healthz", admin.address());
