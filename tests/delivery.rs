@@ -299,6 +299,57 @@ fn a_breakdown_loses_nothing() {
     }
 }
 
+/// A breakdown while a shutdown drains: the drain goes on in the next life.
+#[test]
+fn a_breakdown_does_not_stop_a_shutdown() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(5)));
+    let manager = WebhookManager::new(config(1));
+    let options = WebhookOptions { concurrency: Some(4), ..quick_retries() };
+    block_on(manager.create("w", &receiver.url(), options)).unwrap();
+    for index in 0..100 {
+        block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
+    }
+    let breaker = manager.clone();
+    let broken = std::thread::spawn(move || {
+        receiver.wait_for(10);
+        // Refused once the shutdown has begun, which is when it is needed: so before.
+        (breaker.break_worker(0), receiver)
+    });
+    let test = manager.test("w");
+    let (result, receiver) = broken.join().unwrap();
+    result.unwrap();
+    let report = block_on(manager.shutdown(Duration::from_secs(20)));
+    assert_eq!(report.pending, 0);
+    assert_eq!(manager.stats("w").unwrap().delivered, 100);
+    assert!(receiver.arrivals().len() >= 100);
+    // Whatever became of the test delivery, whoever waits for it is told.
+    assert!(block_on(test).is_ok());
+}
+
+/// An endpoint that answers before it has read the request, and never reads on.
+#[test]
+fn an_early_answer_is_read_although_the_request_is_not() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut first = [0; 1];
+            std::io::Read::read_exact(&mut stream, &mut first).unwrap();
+            let answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large";
+            std::io::Write::write_all(&mut stream, answer).unwrap();
+            kept.push(stream);
+        }
+    });
+    let manager = WebhookManager::new(config(1));
+    let options = WebhookOptions { retries: 0, ..WebhookOptions::default() };
+    block_on(manager.create("w", &url, options)).unwrap();
+    block_on(manager.trigger(set("k", &"x".repeat(8 << 20)))).unwrap();
+    eventually("it is given up", || manager.stats("w").unwrap().failures == 1);
+    let record = &manager.deliveries("w", 1).unwrap()[0];
+    assert_eq!((record.status, record.response.as_str()), (Some(413), "too large"));
+}
+
 #[test]
 fn shutdown_drains_and_then_refuses() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(2)));

@@ -193,6 +193,9 @@ enum Event {
 
 async fn next_event(link: &Link, mut read: Pin<&mut impl Future<Output = Read>>) -> Event {
     std::future::poll_fn(|context| {
+        if link.closed.get() {
+            return Poll::Ready(Event::Signal);
+        }
         if let Poll::Ready(read) = read.as_mut().poll(context) {
             return Poll::Ready(Event::Read(read));
         }
@@ -208,16 +211,20 @@ async fn exchange(
     stream: TcpStream,
     tls: Option<TlsSession>,
 ) -> Result<(), Cancelled> {
-    let (read_half, write_half) = stream.into_split();
+    let (read_half, half) = stream.into_split();
     let mut reading = pin!(read(read_half, Vec::with_capacity(limits::READ_BUFFER_BYTES)));
-    let mut writer = Writer { half: write_half, request: Vec::new(), ciphertext: Vec::new() };
+    let mut writer = Writer { half, request: Vec::new(), ciphertext: Vec::new() };
     let mut wire = Wire { tls, plaintext: Vec::new() };
-    let mut step = Step::Send;
+    let (mut step, mut early) = (Step::Send, None);
     loop {
         if step == Step::Send {
-            step = writer.send_request(worker, link, &mut wire).await?;
+            (step, early) = writer.send_request(worker, link, &mut wire, reading.as_mut()).await?;
         }
-        match next_event(link, reading.as_mut()).await {
+        let event = match early.take() {
+            Some(read) => Event::Read(read),
+            None => next_event(link, reading.as_mut()).await,
+        };
+        match event {
             Event::Signal if link.closed.get() => return Err(Cancelled),
             Event::Signal => step = Step::Send,
             Event::Read((half, result, buffer)) => {
@@ -225,8 +232,8 @@ async fn exchange(
                 if step == Step::Close {
                     return Ok(());
                 }
-                wire.flush(link, &mut writer).await?;
                 reading.set(read(half, buffer));
+                wire.flush(link, &mut writer).await?;
             }
         }
     }
@@ -238,31 +245,42 @@ struct Writer {
     ciphertext: Vec<u8>,
 }
 
+/// How a write ended.
+enum Written {
+    /// All of it was written.
+    Whole,
+    /// The connection broke. What the endpoint had to say may still be read.
+    Failed,
+    /// The endpoint spoke before all was written: it does not want the rest.
+    Early(Read),
+}
+
 impl Writer {
-    /// Writes the request that the shard has for this connection.
+    /// Writes the request that the shard has for this connection. Gives what was read meanwhile.
     async fn send_request(
         &mut self,
         worker: &Rc<Worker>,
         link: &Link,
         wire: &mut Wire,
-    ) -> Result<Step, Cancelled> {
+        reading: Pin<&mut impl Future<Output = Read>>,
+    ) -> Result<(Step, Option<Read>), Cancelled> {
         self.request.clear();
         let now = worker.now();
         let request = &mut self.request;
         if !worker.with_shard(|shard| shard.write_request(now, link.id, request)) {
-            return Ok(Step::Idle);
+            return Ok((Step::Idle, None));
         }
         let written = match &mut wire.tls {
-            None => write(link, &mut self.half, &mut self.request).await?,
+            None => write(link, &mut self.half, &mut self.request, reading).await?,
             Some(session) => {
                 self.ciphertext.clear();
                 match session.encrypt(&self.request, &mut self.ciphertext) {
-                    Ok(()) => write(link, &mut self.half, &mut self.ciphertext).await?,
-                    Err(_) => Err(io::ErrorKind::InvalidData.into()),
+                    Ok(()) => write(link, &mut self.half, &mut self.ciphertext, reading).await?,
+                    Err(_) => Written::Failed,
                 }
             }
         };
-        if written.is_err() {
+        if !matches!(written, Written::Whole) {
             worker.with_shard(|shard| shard.handle_write_failed(link.id));
         }
         for buffer in [&mut self.request, &mut self.ciphertext] {
@@ -270,20 +288,33 @@ impl Writer {
                 *buffer = Vec::new();
             }
         }
-        Ok(Step::Continue)
+        let early = if let Written::Early(read) = written { Some(read) } else { None };
+        Ok((Step::Continue, early))
     }
 }
 
-/// Writes all of `buffer`, which is lent to the kernel meanwhile.
+/// Writes all of `buffer`, which is lent to the kernel meanwhile, unless the endpoint speaks or
+/// the link is closed first: then the rest is not written, and the connection must be closed.
 async fn write(
     link: &Link,
     half: &mut OwnedWriteHalf<TcpStream>,
     buffer: &mut Vec<u8>,
-) -> Result<io::Result<usize>, Cancelled> {
+    mut reading: Pin<&mut impl Future<Output = Read>>,
+) -> Result<Written, Cancelled> {
     let lent = std::mem::take(buffer);
-    let (written, lent) = until_closed(link, half.write_all(lent)).await?;
-    *buffer = lent;
-    Ok(written)
+    let mut writing = pin!(half.write_all(lent));
+    std::future::poll_fn(|context| {
+        if link.signal.poll(context).is_ready() && link.closed.get() {
+            return Poll::Ready(Err(Cancelled));
+        }
+        if let Poll::Ready((result, lent)) = writing.as_mut().poll(context) {
+            *buffer = lent;
+            let whole = result.is_ok();
+            return Poll::Ready(Ok(if whole { Written::Whole } else { Written::Failed }));
+        }
+        reading.as_mut().poll(context).map(|read| Ok(Written::Early(read)))
+    })
+    .await
 }
 
 /// The connection's bytes, with or without TLS.
@@ -331,13 +362,15 @@ impl Wire {
         }
     }
 
-    /// Writes what TLS itself has to say (answers to key updates, alerts).
+    /// Writes what TLS itself has to say (answers to key updates, alerts): a few bytes.
     async fn flush(&mut self, link: &Link, writer: &mut Writer) -> Result<(), Cancelled> {
         let Some(session) = &mut self.tls else { return Ok(()) };
         writer.ciphertext.clear();
         if session.outgoing(&mut writer.ciphertext).is_ok() && !writer.ciphertext.is_empty() {
+            let lent = std::mem::take(&mut writer.ciphertext);
             // A failure shows at the next read.
-            let _ = write(link, &mut writer.half, &mut writer.ciphertext).await?;
+            let (_, lent) = until_closed(link, writer.half.write_all(lent)).await?;
+            writer.ciphertext = lent;
         }
         Ok(())
     }

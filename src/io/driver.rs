@@ -96,3 +96,90 @@ pub(super) fn build(kind: &DriverKind) -> io::Result<Runtime> {
             .map(FusionRuntime::Legacy),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use monoio::io::{AsyncReadRentExt, AsyncWriteRentExt};
+    use monoio::net::UnixStream;
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::task::Poll;
+
+    /// A byte goes to and fro over a pair of sockets.
+    async fn ping_pong(rounds: usize) {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        let echo = monoio::spawn(async move {
+            for _ in 0..rounds {
+                let (read, byte) = far.read_exact(vec![0; 1]).await;
+                read.unwrap();
+                far.write_all(byte).await.0.unwrap();
+            }
+        });
+        for _ in 0..rounds {
+            near.write_all(vec![1]).await.0.unwrap();
+            near.read_exact(vec![0; 1]).await.0.unwrap();
+        }
+        echo.await;
+    }
+
+    /// Polled again and again, by waking itself, until `done` or `polls` times.
+    async fn wake_myself(polls: usize, done: Rc<Cell<bool>>) -> usize {
+        let mut polled = 0;
+        std::future::poll_fn(|context| {
+            polled += 1;
+            if done.get() || polled == polls {
+                return Poll::Ready(polled);
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Many tasks that wait for I/O and wake each other, but never themselves: none starves.
+    #[test]
+    fn deferred_completions_are_not_starved() {
+        let kind = detect(false);
+        build(&kind).unwrap().block_on(async {
+            let signals: Rc<Vec<super::super::signal::Signal>> =
+                Rc::new((0..8).map(|_| Default::default()).collect());
+            let tasks: Vec<_> = (0..8)
+                .map(|index| {
+                    let signals = signals.clone();
+                    monoio::spawn(async move {
+                        for _ in 0..50 {
+                            ping_pong(2).await;
+                            signals[(index + 1) % 8].raise();
+                            signals[index].wait().await;
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await;
+            }
+        });
+    }
+
+    /// Why no task of ours may wake itself: under deferred task run, the kernel completes nothing
+    /// for a thread that never waits, and monoio does not wait while a task is runnable.
+    #[test]
+    fn a_task_that_wakes_itself_starves_deferred_completions() {
+        const POLLS: usize = 20_000;
+        let kind = detect(false);
+        if kind != DriverKind::IoUringDeferred {
+            return;
+        }
+        build(&kind).unwrap().block_on(async {
+            let done = Rc::new(Cell::new(false));
+            let spinner = monoio::spawn(wake_myself(POLLS, done.clone()));
+            let exchange = monoio::spawn(async move {
+                ping_pong(1).await;
+                done.set(true);
+            });
+            assert_eq!(spinner.await, POLLS, "no completion came while the task span");
+            exchange.await;
+        });
+    }
+}

@@ -31,6 +31,8 @@ use std::time::Duration;
 
 /// Time that cancelled operations get to end before the worker's ring is closed.
 const LAST_OPERATIONS_MS: u64 = 5;
+/// Time until a worker that cannot run (no file descriptor left, say) tries again.
+const CANNOT_RUN_PAUSE_MS: u64 = 100;
 
 /// Takes an answer, once, on the worker's thread.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -115,6 +117,23 @@ impl WorkerShared {
     fn next_control(&self) -> Option<Control> {
         self.controls.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
+
+    /// For a worker that cannot run: looks for orders to stop. Other requests are dropped, which
+    /// tells those who wait.
+    fn is_told_to_stop(&self, promises: &mut Promises) -> bool {
+        let mut stop = promises.drain.is_some();
+        while let Some(control) = self.next_control() {
+            match control {
+                Control::Stop => stop = true,
+                Control::Drain { deadline, done } => {
+                    promises.drain = Some((deadline, done));
+                    stop = true;
+                }
+                _ => {}
+            }
+        }
+        stop
+    }
 }
 
 /// Starts a worker.
@@ -146,23 +165,24 @@ fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
     let snapshot = parts.published.load_full();
     let mut shard = Shard::new(parts.shard.clone(), parts.shared.clone(), snapshot);
     let parts = Rc::new(parts);
-    let mut again = None;
+    let (mut promises, mut again) = (Promises::default(), None);
     loop {
-        let worker = Rc::new(Worker::new(parts.clone(), shared.clone(), shard));
+        let worker = Rc::new(Worker::new(parts.clone(), shared.clone(), shard, promises));
         let tried_before = again.is_some();
         *worker.current.borrow_mut() = again.take();
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            let mut runtime = driver::build(&parts.driver)?;
-            runtime.block_on(main(worker.clone(), bell))
-        }));
+        let ended = live(&worker, bell);
         let Some(left) = worker.shard.borrow_mut().take() else { return };
+        promises = worker.promises.take();
         match ended {
-            Ok(Ok(())) => return worker.finish(&left),
-            Ok(Err(error)) => {
+            Ended::Stopped => return promises.keep(&left, &shared),
+            Ended::CannotRun(error) => {
                 tracing::error!("worker {} cannot run: {error}", parts.shard.worker);
-                std::thread::sleep(Duration::from_millis(100));
+                if shared.is_told_to_stop(&mut promises) {
+                    return promises.keep(&left, &shared);
+                }
+                std::thread::sleep(Duration::from_millis(CANNOT_RUN_PAUSE_MS));
             }
-            Err(_) => tracing::error!(
+            Ended::BrokeDown => tracing::error!(
                 "worker {} broke down and is started again; {} deliveries are carried over",
                 parts.shard.worker,
                 left.pending()
@@ -172,6 +192,58 @@ fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
         again = worker.current.borrow_mut().take();
         if tried_before && again.take().is_some() {
             tracing::error!("an event that broke the worker twice is dropped");
+        }
+    }
+}
+
+/// How a worker's life ended.
+enum Ended {
+    Stopped,
+    BrokeDown,
+    CannotRun(std::io::Error),
+}
+
+/// One life of a worker: a runtime, from its making to its end.
+fn live(worker: &Rc<Worker>, bell: &Bell) -> Ended {
+    let mut runtime = match driver::build(&worker.parts.driver) {
+        Ok(runtime) => runtime,
+        Err(error) => return Ended::CannotRun(error),
+    };
+    let main = AssertUnwindSafe(|| runtime.block_on(main(worker.clone(), bell)));
+    let ended = match catch_unwind(main) {
+        Ok(Ok(())) => Ended::Stopped,
+        Ok(Err(error)) => Ended::CannotRun(error),
+        Err(_) => Ended::BrokeDown,
+    };
+    // The kernel may still write into the buffers of operations that are under way, and monoio
+    // frees them with the runtime. So every task is told to end, which cancels its operation, and
+    // the runtime goes on for long enough to see them end.
+    worker.ended.set(true);
+    worker.shared.inbox.ring_doorbell();
+    let last = async {
+        worker.links.borrow().iter().flatten().for_each(|link| link.close());
+        monoio::time::sleep(Duration::from_millis(LAST_OPERATIONS_MS)).await;
+    };
+    if catch_unwind(AssertUnwindSafe(|| runtime.block_on(last))).is_err() {
+        // It cannot be ended safely: better to leak it.
+        std::mem::forget(runtime);
+    }
+    ended
+}
+
+/// What a worker has promised to answer; carried over from life to life.
+#[derive(Default)]
+struct Promises {
+    tests: HashMap<u64, Reply<TestOutcome>>,
+    next_test: u64,
+    drain: Option<(Tick, Reply<u64>)>,
+}
+
+impl Promises {
+    /// The last life is over.
+    fn keep(self, shard: &Shard, shared: &WorkerShared) {
+        if let Some((_, done)) = self.drain {
+            done(shard.pending() as u64 + shared.inbox.len() as u64);
         }
     }
 }
@@ -188,17 +260,22 @@ pub(super) struct Worker {
     current: RefCell<Option<Vec<u8>>>,
     /// Generation of the shard's snapshot.
     generation: Cell<u64>,
-    tests: RefCell<HashMap<u64, Reply<TestOutcome>>>,
-    next_test: Cell<u64>,
+    promises: RefCell<Promises>,
     /// What the ticker sleeps until.
     armed: Cell<Option<Tick>>,
     ticker: Signal,
     stop: Signal,
-    drain: RefCell<Option<(Tick, Reply<u64>)>>,
+    /// This life is over; tasks end.
+    ended: Cell<bool>,
 }
 
 impl Worker {
-    fn new(parts: Rc<WorkerParts>, shared: Arc<WorkerShared>, shard: Shard) -> Self {
+    fn new(
+        parts: Rc<WorkerParts>,
+        shared: Arc<WorkerShared>,
+        shard: Shard,
+        promises: Promises,
+    ) -> Self {
         Worker {
             parts,
             shared,
@@ -206,12 +283,11 @@ impl Worker {
             links: RefCell::default(),
             current: RefCell::default(),
             generation: Cell::new(0),
-            tests: RefCell::default(),
-            next_test: Cell::default(),
+            promises: RefCell::new(promises),
             armed: Cell::default(),
             ticker: Signal::default(),
             stop: Signal::default(),
-            drain: RefCell::default(),
+            ended: Cell::default(),
         }
     }
 
@@ -228,7 +304,8 @@ impl Worker {
             self.perform(action);
         }
         while let Some(outcome) = shard.poll_test() {
-            if let Some(reply) = self.tests.borrow_mut().remove(&outcome.token) {
+            let reply = self.promises.borrow_mut().tests.remove(&outcome.token);
+            if let Some(reply) = reply {
                 reply(outcome);
             }
         }
@@ -236,7 +313,8 @@ impl Worker {
         if next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {
             self.ticker.raise();
         }
-        if self.drain.borrow().is_some() && shard.pending() == 0 && self.shared.inbox.is_empty() {
+        let draining = self.promises.borrow().drain.is_some();
+        if draining && shard.pending() == 0 && self.shared.inbox.is_empty() {
             self.stop.raise();
         }
         result
@@ -345,25 +423,23 @@ impl Worker {
                 }
             }
             Control::Test { definition, reply } => {
-                let token = self.next_test.replace(self.next_test.get() + 1);
-                self.tests.borrow_mut().insert(token, reply);
+                let token = {
+                    let mut promises = self.promises.borrow_mut();
+                    promises.next_test += 1;
+                    let token = promises.next_test;
+                    promises.tests.insert(token, reply);
+                    token
+                };
                 let now = self.now();
                 self.with_shard(|shard| shard.handle_test(now, definition, token));
             }
             Control::Drain { deadline, done } => {
-                *self.drain.borrow_mut() = Some((deadline, done));
+                self.promises.borrow_mut().drain = Some((deadline, done));
                 self.take_in(usize::MAX);
                 self.ticker.raise();
             }
             Control::Stop => self.stop.raise(),
             Control::Panic => panic!("asked to break down"),
-        }
-    }
-
-    /// The last life is over.
-    fn finish(&self, shard: &Shard) {
-        if let Some((_, done)) = self.drain.borrow_mut().take() {
-            done(shard.pending() as u64 + self.shared.inbox.len() as u64);
         }
     }
 }
@@ -379,11 +455,6 @@ async fn main(worker: Rc<Worker>, bell: &Bell) -> std::io::Result<()> {
     monoio::spawn(listen(worker.clone(), bell));
     monoio::spawn(tick(worker.clone()));
     worker.stop.wait().await;
-    for link in worker.links.borrow().iter().flatten() {
-        link.close();
-    }
-    // The kernel may still use the buffers of operations that were just cancelled.
-    monoio::time::sleep(Duration::from_millis(LAST_OPERATIONS_MS)).await;
     Ok(())
 }
 
@@ -398,6 +469,9 @@ async fn listen(worker: Rc<Worker>, mut bell: monoio::net::UnixStream) {
         buffer.clear();
         let (heard, used) = bell.read(buffer).await;
         buffer = used;
+        if worker.ended.get() {
+            return;
+        }
         match heard {
             Ok(rings) if rings > 0 => {}
             _ => {
@@ -415,7 +489,7 @@ async fn listen(worker: Rc<Worker>, mut bell: monoio::net::UnixStream) {
 async fn tick(worker: Rc<Worker>) {
     loop {
         let next = worker.with_shard(|shard| shard.poll_timeout());
-        let drain = worker.drain.borrow().as_ref().map(|(deadline, _)| *deadline);
+        let drain = worker.promises.borrow().drain.as_ref().map(|(deadline, _)| *deadline);
         let next = [next, drain].into_iter().flatten().min();
         worker.armed.set(next);
         match next {
@@ -429,6 +503,9 @@ async fn tick(worker: Rc<Worker>) {
                 })
                 .await;
             }
+        }
+        if worker.ended.get() {
+            return;
         }
         let now = worker.now();
         worker.with_shard(|shard| shard.handle_timeout(now));

@@ -107,6 +107,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     }
     let engine = WebhookManager::start(settings.webhooks.clone())
         .map_err(|error| format!("cannot start: {error}"))?;
+    let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
     let admin = settings.admin_port.map(|port| SocketAddr::new(settings.bind[0], port));
     let admin = admin
         .map(|address| {
@@ -114,7 +115,6 @@ fn serve(args: ServeArgs) -> Result<(), String> {
                 .map_err(|error| format!("cannot listen on {address}: {error}"))
         })
         .transpose()?;
-    let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
     let workers = settings.webhooks.workers.workers;
     let server = Server::bind(settings, Box::new(engine)).map_err(|error| error.to_string())?;
     let worker_count = match workers {
@@ -122,7 +122,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
         count => count,
     };
     tracing::info!(
-        "ferrite {} serves on {}, workers: {worker_count}, driver: {driver}",
+        "ferrite {} serves on {}, {worker_count} workers, driver {driver}",
         env!("CARGO_PKG_VERSION"),
         server.address(),
     );

@@ -1,7 +1,7 @@
 //! What the server knows about each of its commands, for dispatch and for `COMMAND`.
 
 /// One command. The meaning of the numbers is that of `COMMAND INFO`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CommandSpec {
     /// Its name, in lower case.
     pub name: &'static str,

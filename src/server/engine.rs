@@ -16,16 +16,13 @@ use std::time::Duration;
 /// A test delivery under way.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookError>> + Send>>;
 
-/// The engine as the server's thread calls it. Nothing but [`Engine::trigger_blocking`] and
-/// [`Engine::shutdown`] waits.
+/// The engine as the server's thread calls it. Nothing but [`Engine::shutdown`] waits.
 #[allow(missing_docs, reason = "the names and meanings are those of WebhookManager")]
 pub trait Engine: Send {
-    /// `Ok(false)`: the worker's ring has no room. A webhook whose own queue is full counts the
-    /// event as dropped: what a client has changed cannot be taken back, and one endpoint that
-    /// hangs must not stop the store.
-    fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError>;
-    /// Like `try_trigger`, but waits for room in the ring.
-    fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError>;
+    /// `Ok(false)`: there is no room in the rings, which the engine empties quickly. A webhook
+    /// whose own queue is full counts the event as dropped instead: one endpoint that hangs must
+    /// not stop the store.
+    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError>;
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError>;
     fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError>;
     fn delete(&self, name: &str) -> Result<(), WebhookError>;
@@ -41,12 +38,8 @@ pub trait Engine: Send {
 }
 
 impl Engine for WebhookManager {
-    fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
-        Ok(self.offer(event, WhenFull::Drop)? != Admission::Full)
-    }
-
-    fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError> {
-        block_on(self.trigger_event(*event, WhenFull::Drop))
+    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+        Ok(WebhookManager::offer(self, event, WhenFull::Drop)? != Admission::Full)
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {

@@ -17,6 +17,10 @@ const EXPIRE_BATCH_MAX: usize = 512;
 /// Least time between two warnings about refused events.
 const REFUSED_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Pauses while the engine's rings have no room: a worker empties a full ring within these.
+const PAUSE_FOR_ROOM_MIN: Duration = Duration::from_micros(50);
+const PAUSE_FOR_ROOM_MAX: Duration = Duration::from_millis(1);
+
 /// Counters for `INFO`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
@@ -25,7 +29,6 @@ pub(crate) struct Counters {
     pub commands: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
-    pub expired_keys: u64,
     pub protocol_errors: u64,
     /// Writes that had to wait until the engine had room.
     pub event_waits: u64,
@@ -109,7 +112,6 @@ impl State {
         };
         let count = self.keyspace.expire_due(now_ms, EXPIRE_BATCH_MAX, &mut sink);
         let refused = sink.refused;
-        self.counters.expired_keys += count as u64;
         self.warn_refused(refused);
         count >= EXPIRE_BATCH_MAX
     }
@@ -142,11 +144,15 @@ fn trigger(
     event: &EventRef<'_>,
     counters: &mut Counters,
 ) -> Result<(), WebhookError> {
-    if engine.try_trigger(event)? {
-        return Ok(());
+    let mut pause = PAUSE_FOR_ROOM_MIN;
+    let mut waits = 0;
+    while !engine.offer(event)? {
+        waits = 1;
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_FOR_ROOM_MAX);
     }
-    counters.event_waits += 1;
-    engine.trigger_blocking(event)
+    counters.event_waits += waits;
+    Ok(())
 }
 
 /// Passes the keyspace's changes on to the engine.

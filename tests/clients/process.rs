@@ -83,7 +83,7 @@ fn the_start_line_names_the_driver_in_use() {
     let path = file("epoll.toml", "[webhooks.workers]\nforce_epoll = true\n");
     let ferrite = Ferrite::start(&["--config", &path]);
     let log = ferrite.log();
-    assert!(log.contains("workers: 2, driver: epoll (configured)"), "{log}");
+    assert!(log.contains("2 workers, driver epoll (configured)"), "{log}");
     let receiver = Receiver::start();
     let mut client = ferrite.client();
     client.ok(&format!("WEBHOOK.CREATE w {}", receiver.url()));

@@ -159,6 +159,7 @@ fn apply(state: &mut State, change: Change) {
 
 fn reset_stat(context: &mut Context<'_>, _: &[&[u8]]) {
     context.state.counters = Counters::default();
+    context.state.keyspace.reset_stats();
     context.reply.ok();
 }
 

@@ -128,6 +128,7 @@ fn persistence(_: &Context<'_>) -> Fields {
 
 fn stats(context: &Context<'_>) -> Fields {
     let counters = &context.state.counters;
+    let keyspace = context.state.keyspace.stats();
     fields([
         ("total_connections_received", &counters.connections),
         ("total_commands_processed", &counters.commands),
@@ -135,10 +136,10 @@ fn stats(context: &Context<'_>) -> Fields {
         ("total_net_output_bytes", &counters.output_bytes),
         ("rejected_connections", &counters.connections_rejected),
         ("protocol_errors", &counters.protocol_errors),
-        ("expired_keys", &counters.expired_keys),
+        ("expired_keys", &keyspace.expired_keys),
         ("evicted_keys", &0),
-        ("keyspace_hits", &0),
-        ("keyspace_misses", &0),
+        ("keyspace_hits", &keyspace.hits),
+        ("keyspace_misses", &keyspace.misses),
     ])
 }
 

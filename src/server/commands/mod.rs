@@ -157,7 +157,9 @@ fn touch_watched(state: &mut State, database: u32, spec: &CommandSpec, args: &[&
         has_keys = true;
         state.watched.touch(database, key);
     }
-    if !has_keys || spec.has("movablekeys") {
+    // These may write to another database than the connection's.
+    let elsewhere = matches!(spec.name, "copy" | "move");
+    if !has_keys || elsewhere || spec.has("movablekeys") {
         state.watched.touch_all();
     }
 }

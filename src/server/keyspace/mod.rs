@@ -1,56 +1,97 @@
-//! The embedded keyspace. A placeholder with a handful of commands.
+//! The embedded keyspace of `ferrite serve`: the data commands of Redis over one map per database,
+//! and the events that come of them.
+//!
+//! It is small on purpose: one thread, no persistence, replies as Redis gives them. What it does
+//! better than watching a server from outside is the point of mutation ([`session`]): every event
+//! carries the new value, the old one and the time to live, and keys expire when they are due.
 
-use super::command_table::CommandSpec;
-use super::reply::Reply;
-use crate::webhooks::{EventRef, EventValue, WebhookEvent};
-use std::collections::HashMap;
+mod arguments;
+mod commands;
+mod counters;
+mod error;
+mod expiry;
+mod glob;
+mod hashes;
+mod keys;
+mod lists;
+mod scans;
+mod session;
+mod set_options;
+mod sets;
+mod sorted_ranges;
+mod sorted_sets;
+mod streams;
+mod strings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trimming;
+mod value;
 
-/// Hears of every change.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::random::{self, Random};
+use crate::server::reply::Reply;
+use crate::webhooks::EventRef;
+
+pub use commands::COMMANDS;
+use error::CommandError;
+use session::Session;
+use table::Table;
+use value::Entry;
+
+/// Takes the events that commands cause.
 pub trait MutationSink {
-    /// A change was made.
+    /// Takes one event. `client_id`, `source_ip` and `timestamp_us` are not filled in: the
+    /// keyspace knows neither connections nor clocks.
     fn mutation(&mut self, event: &EventRef<'_>);
 }
 
-const fn spec(
-    name: &'static str,
-    arity: i32,
-    flags: &'static [&'static str],
-    last_key: i32,
-) -> CommandSpec {
-    CommandSpec {
-        name,
-        arity,
-        flags,
-        first_key: if last_key == 0 { 0 } else { 1 },
-        last_key,
-        key_step: if last_key == 0 { 0 } else { 1 },
-        group: "string",
-        since: "1.0.0",
-        summary: "Placeholder.",
-    }
+/// What the keyspace counts, for `INFO`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KeyspaceStats {
+    /// Keys that expired.
+    pub expired_keys: u64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that found nothing.
+    pub misses: u64,
 }
 
-/// The commands of the keyspace.
-pub const COMMANDS: &[CommandSpec] = &[
-    spec("get", 2, &["readonly", "fast"], 1),
-    spec("set", -3, &["write", "denyoom"], 1),
-    spec("del", -2, &["write"], -1),
-    spec("dbsize", 1, &["readonly", "fast"], 0),
-];
-
-/// The databases.
+/// All databases with their keys.
 #[derive(Debug)]
 pub struct Keyspace {
-    databases: Vec<HashMap<Vec<u8>, (Vec<u8>, Option<u64>)>>,
+    databases: Vec<Database>,
+    /// Every deadline of every key, soonest first.
+    deadlines: BTreeSet<(u64, u32, Arc<[u8]>)>,
+    stats: KeyspaceStats,
+    random: Random,
+}
+
+#[derive(Debug, Default)]
+struct Database {
+    entries: Table<Entry>,
+    volatile: usize,
 }
 
 impl Keyspace {
-    /// `databases` empty databases.
+    /// An empty keyspace of `databases` databases.
     pub fn new(databases: usize) -> Self {
-        Keyspace { databases: vec![HashMap::new(); databases] }
+        let mut all = Vec::new();
+        all.resize_with(databases, Database::default);
+        Keyspace {
+            databases: all,
+            deadlines: BTreeSet::new(),
+            stats: KeyspaceStats::default(),
+            random: Random::new(random::seed()),
+        }
     }
 
-    /// Runs a command; `false` when it is not one of the keyspace.
+    /// Runs one data command at `now_ms` (milliseconds since 1970) and writes its reply.
+    ///
+    /// `args[0]` is the command's name, in any case. Returns false, with nothing written, when the
+    /// keyspace has no such command.
     pub fn execute(
         &mut self,
         now_ms: u64,
@@ -59,90 +100,140 @@ impl Keyspace {
         reply: &mut Reply<'_>,
         mutations: &mut dyn MutationSink,
     ) -> bool {
-        let map = &mut self.databases[*database as usize];
-        match args[0].to_ascii_lowercase().as_slice() {
-            b"get" => match map.get(args[1]) {
-                Some((value, _)) => reply.bulk(value),
-                None => reply.null(),
-            },
-            b"set" => {
-                let ttl_ms = args
-                    .get(4)
-                    .and_then(|text| std::str::from_utf8(text).ok())
-                    .and_then(|text| text.parse::<u64>().ok());
-                map.insert(args[1].to_vec(), (args[2].to_vec(), ttl_ms.map(|ttl| now_ms + ttl)));
-                mutations.mutation(&EventRef {
-                    event: WebhookEvent::Set,
-                    key: args[1],
-                    database: *database,
-                    value: EventValue::Bytes(args[2]),
-                    ..EventRef::default()
-                });
-                reply.ok();
-            }
-            b"del" => {
-                let mut count = 0;
-                for key in &args[1..] {
-                    if map.remove(*key).is_some() {
-                        count += 1;
-                        let event = EventRef {
-                            event: WebhookEvent::Del,
-                            key,
-                            database: *database,
-                            ..EventRef::default()
-                        };
-                        mutations.mutation(&event);
-                    }
-                }
-                reply.integer(count);
-            }
-            b"dbsize" => reply.integer(map.len() as i64),
-            _ => return false,
+        let Some((spec, handler)) = args.first().and_then(|name| commands::find(name)) else {
+            return false;
+        };
+        let outcome = if !spec.takes(args.len()) {
+            Err(CommandError::Arity)
+        } else if self.databases.len() <= *database as usize {
+            Err(CommandError::DatabaseOutOfRange)
+        } else {
+            handler(&mut Session::new(self, now_ms, *database, mutations), args, reply)
+        };
+        if let Err(error) = outcome {
+            reply.error(&error.text(spec.name));
         }
         true
     }
 
-    /// Removes up to `limit` keys that are due.
+    /// Expires keys that are due at `now_ms`, the longest due first, at most `limit`; how many.
     pub fn expire_due(
         &mut self,
         now_ms: u64,
         limit: usize,
         mutations: &mut dyn MutationSink,
     ) -> usize {
-        let mut count = 0;
-        for (database, map) in self.databases.iter_mut().enumerate() {
-            let due: Vec<Vec<u8>> = map
-                .iter()
-                .filter(|(_, (_, at))| at.is_some_and(|at| at <= now_ms))
-                .map(|(key, _)| key.clone())
-                .take(limit - count)
-                .collect();
-            for key in due {
-                map.remove(&key);
-                count += 1;
-                mutations.mutation(&EventRef {
-                    event: WebhookEvent::Expire,
-                    key: &key,
-                    database: database as u32,
-                    ..EventRef::default()
-                });
-            }
+        let mut expired = 0;
+        while expired < limit {
+            let due = match self.deadlines.first() {
+                Some((deadline, database, key)) if *deadline <= now_ms => {
+                    (*database, Arc::clone(key))
+                }
+                _ => break,
+            };
+            Session::new(self, now_ms, due.0, mutations).expire_if_due(&due.1);
+            expired += 1;
         }
-        count
+        expired
     }
 
-    /// When the next key is due.
+    /// When the next key expires, in milliseconds since 1970.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.databases.iter().flat_map(|map| map.values().filter_map(|(_, at)| *at)).min()
+        self.deadlines.first().map(|(deadline, ..)| *deadline)
     }
 
-    /// Keys in a database.
+    /// How many databases there are.
+    pub fn databases(&self) -> u32 {
+        u32::try_from(self.databases.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many keys a database holds.
     pub fn len(&self, database: u32) -> usize {
-        self.databases[database as usize].len()
+        self.databases.get(database as usize).map_or(0, |database| database.entries.len())
     }
 
-    /// Keys in a database that have a time to live.
+    /// Whether a database holds no key.
+    pub fn is_empty(&self, database: u32) -> bool {
+        self.len(database) == 0
+    }
+
+    /// How many of a database's keys have a time to live.
     pub fn volatile_len(&self, database: u32) -> usize {
-        self.databases[database as usize].values().filter(|(_, at)| at.is_some()).count()
+        self.databases.get(database as usize).map_or(0, |database| database.volatile)
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> KeyspaceStats {
+        self.stats
+    }
+
+    /// Starts counting anew.
+    pub fn reset_stats(&mut self) {
+        self.stats = KeyspaceStats::default();
+    }
+
+    // What follows changes the map and the deadlines together and tells nobody: only `session`
+    // calls it, which does.
+
+    fn table(&self, database: u32) -> Option<&Table<Entry>> {
+        self.databases.get(database as usize).map(|database| &database.entries)
+    }
+
+    fn entry(&self, database: u32, key: &[u8]) -> Option<&Entry> {
+        self.table(database)?.get(key)
+    }
+
+    fn entry_mut(&mut self, database: u32, key: &[u8]) -> Option<&mut Entry> {
+        self.databases.get_mut(database as usize)?.entries.get_mut(key)
+    }
+
+    /// Puts an entry at `key`; the one before.
+    fn put(&mut self, database: u32, key: &[u8], entry: Entry) -> Option<Entry> {
+        let deadline = entry.deadline;
+        let entries = &mut self.databases.get_mut(database as usize)?.entries;
+        let before = entries.insert(key, entry);
+        let was = before.as_ref().and_then(|before| before.deadline);
+        self.note_deadline(database, key, was, deadline);
+        before
+    }
+
+    /// Takes the entry at `key` out.
+    fn take(&mut self, database: u32, key: &[u8]) -> Option<Entry> {
+        let deadline = self.entry(database, key)?.deadline;
+        self.note_deadline(database, key, deadline, None);
+        self.databases.get_mut(database as usize)?.entries.remove(key)
+    }
+
+    /// Gives the entry at `key` another deadline.
+    fn put_deadline(&mut self, database: u32, key: &[u8], deadline: Option<u64>) {
+        if let Some(entry) = self.entry_mut(database, key) {
+            let was = std::mem::replace(&mut entry.deadline, deadline);
+            self.note_deadline(database, key, was, deadline);
+        }
+    }
+
+    /// Brings the ordered deadlines in line with an entry that is in the map.
+    fn note_deadline(&mut self, database: u32, key: &[u8], was: Option<u64>, is: Option<u64>) {
+        if was == is {
+            return;
+        }
+        let Some(held) = self.databases.get_mut(database as usize) else { return };
+        let Some(key) = held.entries.stored_key(key) else { return };
+        if let Some(was) = was {
+            self.deadlines.remove(&(was, database, Arc::clone(&key)));
+            held.volatile -= 1;
+        }
+        if let Some(is) = is {
+            self.deadlines.insert((is, database, key));
+            held.volatile += 1;
+        }
+    }
+
+    /// Empties a database.
+    fn clear(&mut self, database: u32) {
+        if let Some(held) = self.databases.get_mut(database as usize) {
+            *held = Database::default();
+            self.deadlines.retain(|(_, other, _)| *other != database);
+        }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct StubState {
     pub updates: Vec<WebhookUpdate>,
     /// Each accepted event as text.
     pub events: Vec<String>,
-    /// `try_trigger` finds no room while this is set.
+    /// `offer` finds no room while this is set.
     pub full: bool,
     /// How a test ends; it does not end while this is empty.
     pub test_outcome: Option<TestReport>,
@@ -85,7 +85,7 @@ const STATS: WebhookStats = WebhookStats {
 };
 
 impl Engine for StubEngine {
-    fn try_trigger(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
         let mut state = self.state();
         if event.key == b"huge" {
             return Err(WebhookError::EventTooLarge { bytes: 2, limit: 1 });
@@ -94,14 +94,6 @@ impl Engine for StubEngine {
             state.events.push(describe(event));
         }
         Ok(!state.full)
-    }
-
-    fn trigger_blocking(&self, event: &EventRef<'_>) -> Result<(), WebhookError> {
-        while self.state().full {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.state().events.push(describe(event));
-        Ok(())
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {
