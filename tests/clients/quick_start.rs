@@ -255,3 +255,25 @@ fn events_can_be_published() {
     assert_eq!((&json["data"]["value"], &json["data"]["ttl"]), (&"two apples".into(), &60.into()));
     assert!(ferrite.cli("WEBHOOK.HELP").starts_with("WEBHOOK.CREATE <name> <url>"));
 }
+
+/// What redis-cli does beside sending commands; it ends itself where it dislikes a reply.
+#[test]
+fn redis_cli_s_own_modes() {
+    let ferrite = Ferrite::start(&[]);
+    let receiver = Receiver::start();
+    let command = "WEBHOOK.CREATE w https://example.com/ PATTERN 'piped:*'";
+    create(&ferrite, &receiver, command, &[]);
+    let help = ferrite.cli("<<'END'\nhelp @webhook\nhelp webhook.create\nEND");
+    for name in ["create", "update", "delete", "list", "info", "enable", "disable", "test"] {
+        assert!(help.contains(&format!("WEBHOOK.{}", name.to_uppercase())), "{help}");
+    }
+    assert!(help.contains("[PATTERN pattern]"), "{help}");
+    let piped = ferrite.cli("--pipe <<'END'\nSET piped:1 a\nSET piped:2 b\nEND");
+    assert!(piped.contains("errors: 0, replies: 2"), "{piped}");
+    receiver.wait_for(2);
+    assert_eq!(ferrite.cli("--scan --pattern 'piped:*'").lines().count(), 2);
+    assert!(ferrite.cli("--bigkeys").contains("Sampled 2 keys"));
+    assert!(ferrite.cli("-3 WEBHOOK.INFO w").starts_with("name w\nurl http://"));
+    assert!(ferrite.cli("-3 --json WEBHOOK.STATS").contains("\"total_webhooks\":1,"));
+    assert!(ferrite.cli("INFO webhooks").contains("total_webhooks:1"));
+}
