@@ -36,6 +36,10 @@ pub enum Happening {
         webhook: u32,
         terms: Terms,
     },
+    /// A shard has the newest snapshot.
+    TookOver {
+        shard: usize,
+    },
     /// A shard learned that a webhook is deleted.
     Deleted {
         shard: usize,

@@ -236,6 +236,7 @@ impl World {
         self.with_shard(shard, Why::Snapshot, |shard, now| {
             shard.handle_snapshot(now.tick, snapshot);
         });
+        self.note(Happening::TookOver { shard });
         self.want_checkpoint();
     }
 

@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Lines of the history that a failure shows.
 const TAIL_LINES: usize = 60;
+/// Longer than any timeout of a webhook.
+const LAST_BAD_ANSWER_US: u64 = 3_000_000;
 
 /// Runs a seed and checks every rule; gives the number of requests that were sent.
 pub fn check_seed(seed: u64) -> u64 {
@@ -45,7 +47,15 @@ fn fail(world: &World, panicked: bool, violations: &[(&str, String)]) -> ! {
     for (rule, message) in violations {
         text += &format!("rule \"{rule}\": {message}\n");
     }
-    text += &world.history.tail(TAIL_LINES);
+    // The rules' messages begin with the time of what they found.
+    let times = violations.iter().filter_map(|(_, message)| {
+        message.strip_prefix("at ")?.split(' ').next()?.parse::<u64>().ok()
+    });
+    let mut history = world.history.clone();
+    if let Some(time) = times.min() {
+        history.entries.retain(|entry| entry.at <= time);
+    }
+    text += &history.tail(TAIL_LINES);
     let seed = world.plan.seed;
     panic!("{text}run it again: SIMULATION_SEED={seed} cargo test --test simulation one_seed\n");
 }
@@ -64,6 +74,9 @@ fn run(world: &mut World) {
     schedule(world);
     world.run_for(world.plan.duration_us);
     world.heal();
+    // What was under way may still be answered 410; it has timed out by then.
+    world.later(LAST_BAD_ANSWER_US, Todo::Heal);
+    world.run_for(LAST_BAD_ANSWER_US);
     world.drain();
 }
 
@@ -73,7 +86,7 @@ fn schedule(world: &mut World) {
     // With idle periods, callers are busy in a few short stretches only.
     let stretches = if world.plan.faults.idle_periods { 4 } else { 1 };
     let busy_us = if stretches == 1 { duration_us } else { duration_us / 20 };
-    let mut when = |world: &mut World| {
+    let when = |world: &mut World| {
         let stretch = world.dice.below(stretches) as u64 * (duration_us / stretches as u64);
         stretch + world.dice.between(0, busy_us - 1)
     };

@@ -1,7 +1,7 @@
 //! Connections and the endpoints they lead to: who gets which, and what happens on them.
 
 use super::lanes::LaneState;
-use super::settle::TestJob;
+use super::settle::{Began, TestJob};
 use super::{Action, Shard};
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
@@ -11,6 +11,10 @@ use crate::core::http::response::{Response, ResponseReader};
 use crate::core::snapshot::Definition;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+
+/// While other endpoints wait because there are as many connections as there may be, one gives
+/// way after so many exchanges: the busy ones must not keep the others waiting for ever.
+const EXCHANGES_WHILE_STARVED: u32 = 16;
 
 /// Names a connection between the shard and its driver. A late word about one that is gone is
 /// recognised and ignored.
@@ -71,12 +75,16 @@ pub(super) struct Connection {
     generation: u32,
     pub(super) endpoint: usize,
     pub(super) job: Job,
-    reader: ResponseReader,
+    pub(super) reader: ResponseReader,
     /// When the exchange began, or since when it is idle.
     pub(super) since: Tick,
-    deadline: Tick,
+    /// The webhook's revision that the request was written by.
+    revision: u32,
+    pub(super) deadline: Tick,
     /// Whole exchanges behind it.
-    exchanges: u32,
+    pub(super) exchanges: u32,
+    /// Whether the driver has taken the request: only after that can bytes be an answer to it.
+    pub(super) written: bool,
     /// The request could not be written whole: read the answer, then close.
     broken: bool,
 }
@@ -90,7 +98,7 @@ pub(super) struct EndpointState {
     /// Its connections, idle ones included.
     open: usize,
     /// The idle ones, least recently used first.
-    idle: Vec<u32>,
+    pub(super) idle: Vec<u32>,
     /// Webhooks that have something to send, in turn.
     pub(super) queue: VecDeque<u32>,
     starved: bool,
@@ -202,8 +210,10 @@ impl Shard {
             job: Job::None,
             reader: ResponseReader::new(),
             since: Tick::default(),
+            revision: 0,
             deadline: Tick::default(),
             exchanges: 0,
+            written: false,
             broken: false,
         }) as u32;
         let state = &mut self.endpoints[endpoint];
@@ -222,7 +232,7 @@ impl Shard {
         victim.is_some()
     }
 
-    fn assign(&mut self, now: Tick, index: u32, lane: u32) {
+    pub(super) fn assign(&mut self, now: Tick, index: u32, lane: u32) {
         let slot = self.lanes[lane as usize].key.slot;
         self.lanes[lane as usize].state = LaneState::InFlight;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
@@ -237,12 +247,13 @@ impl Shard {
         let connection = &mut self.connections[index as usize];
         connection.job = job;
         connection.reader.reset();
+        connection.written = false;
         connection.since = now;
         connection.deadline = now.plus_ms(timeout_ms);
         self.timers.exchange_due(connection.deadline);
     }
 
-    fn connection_id(&self, index: u32) -> ConnectionId {
+    pub(super) fn connection_id(&self, index: u32) -> ConnectionId {
         ConnectionId { index, generation: self.connections[index as usize].generation }
     }
 
@@ -259,7 +270,7 @@ impl Shard {
         self.actions.push_back(Action::Close(id));
     }
 
-    fn remove_connection(&mut self, index: usize) -> Connection {
+    pub(super) fn remove_connection(&mut self, index: usize) -> Connection {
         let connection = self.connections.remove(index);
         let endpoint = &mut self.endpoints[connection.endpoint];
         endpoint.open -= 1;
@@ -285,19 +296,24 @@ impl Shard {
         }
     }
 
-    /// Appends the request that the connection is to write. `false`: there is none, close it.
+    /// Appends the request that the connection is to write. `false`: there is none, or it was
+    /// taken before.
     pub fn write_request(&mut self, now: Now, id: ConnectionId, out: &mut Vec<u8>) -> bool {
         let Some(index) = self.find(id) else { return false };
         let connection = &self.connections[index];
-        let (definition, event_id, attempt, body) = match &connection.job {
+        if connection.written {
+            return false;
+        }
+        let (definition, revision, event_id, attempt, body) = match &connection.job {
             Job::None => return false,
-            Job::Test(test) => (&*test.definition, test.id, 1, test.body.as_slice()),
+            Job::Test(test) => (&*test.definition, 0, test.id, 1, test.body.as_slice()),
             Job::Lane(lane) => {
                 let delivery = &self.deliveries[self.lanes[*lane as usize].head() as usize];
                 let event = &self.events[delivery.event as usize];
                 let slot = self.lanes[*lane as usize].key.slot;
                 let Some(webhook) = &self.webhooks[slot as usize] else { return false };
-                (&*webhook.definition, event.id, delivery.attempts + 1, event.body())
+                let attempt = delivery.attempts + 1;
+                (&*webhook.definition, webhook.revision, event.id, attempt, event.body())
             }
         };
         self.id_text.clear();
@@ -315,6 +331,8 @@ impl Shard {
         if connection.exchanges > 0 {
             self.totals().connections_reused.add(1);
         }
+        let connection = &mut self.connections[index];
+        (connection.written, connection.revision) = (true, revision);
         true
     }
 
@@ -334,6 +352,11 @@ impl Shard {
             // Nobody asked: whatever it is, the next answer could be taken for another's.
             self.remove_connection(index);
             self.pump_starved(now.tick);
+            return Step::Close;
+        }
+        if !connection.written {
+            // Nobody had asked yet: it was said to an idle connection, and is no answer.
+            self.end_unasked(now, index);
             return Step::Close;
         }
         match connection.reader.read(bytes) {
@@ -359,14 +382,26 @@ impl Shard {
         }
         let connection = &mut self.connections[index];
         connection.exchanges = connection.exchanges.saturating_add(1);
-        let (job, since) = (std::mem::replace(&mut connection.job, Job::None), connection.since);
+        let job = std::mem::replace(&mut connection.job, Job::None);
+        let began = Began { at: connection.since, revision: connection.revision };
         let reader = std::mem::take(&mut connection.reader);
-        self.settle_and_pump_elsewhere(now, endpoint, job, since, Ok(response), reader.snippet());
+        self.settle_and_pump_elsewhere(now, endpoint, job, began, Ok(response), reader.snippet());
         let Some(connection) = self.connections.get_mut(index) else { return Step::Close };
         connection.reader = reader;
-        if let Some(lane) = self.next_lane(now.tick, endpoint) {
+        let gives_way = !self.pool.starved.is_empty();
+        let may_go_on = !gives_way || !connection.exchanges.is_multiple_of(EXCHANGES_WHILE_STARVED);
+        if may_go_on && let Some(lane) = self.next_lane(now.tick, endpoint) {
             self.assign(now.tick, index as u32, lane);
             return Step::Send;
+        }
+        if gives_way {
+            // Other endpoints wait for a connection, and there may be no more of them.
+            self.remove_connection(index);
+            self.pump_starved(now.tick);
+            if self.endpoints.contains(endpoint) {
+                self.pump(now.tick, endpoint);
+            }
+            return Step::Close;
         }
         self.connections[index].since = now.tick;
         self.endpoints[endpoint].idle.push(index as u32);
@@ -402,34 +437,23 @@ impl Shard {
         }
     }
 
-    /// Moves the lane of a stale connection to a new one.
-    fn send_again(&mut self, now: Tick, index: usize, lane: u32) {
-        let endpoint = self.connections[index].endpoint;
-        let slot = self.lanes[lane as usize].key.slot;
-        if let Some(webhook) = &mut self.webhooks[slot as usize] {
-            webhook.in_flight -= 1;
-            let worker = self.config.worker;
-            for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
-                counters.in_flight.subtract(1);
-                counters.resent.add(1);
-            }
-        }
-        // The new connection is made before the old one is removed, so that the endpoint stays.
-        let fresh = self.open_connection_now(endpoint);
-        self.remove_connection(index);
-        self.assign(now, fresh, lane);
-        self.pump_starved(now);
-    }
-
     /// Ends a connection that was busy, and serves who waited for it. The driver must be told by
     /// the caller's return value, or have told us.
-    fn end_connection(&mut self, now: Now, index: usize, outcome: Result<Response, Failure>) {
-        let Connection { endpoint, job, since, reader, .. } = self.remove_connection(index);
-        self.settle_and_pump_elsewhere(now, endpoint, job, since, outcome, reader.snippet());
+    pub(super) fn end_connection(
+        &mut self,
+        now: Now,
+        index: usize,
+        outcome: Result<Response, Failure>,
+    ) {
+        let Connection { endpoint, job, since, revision, reader, .. } =
+            self.remove_connection(index);
+        let began = Began { at: since, revision };
+        self.settle_and_pump_elsewhere(now, endpoint, job, began, outcome, reader.snippet());
+        // Those that wait for a connection come first: this endpoint has just had one.
+        self.pump_starved(now.tick);
         if self.endpoints.contains(endpoint) {
             self.pump(now.tick, endpoint);
         }
-        self.pump_starved(now.tick);
     }
 
     /// Settles, and serves the webhook's endpoint if it is another one by now: the webhook may
@@ -439,7 +463,7 @@ impl Shard {
         now: Now,
         endpoint: usize,
         job: Job,
-        since: Tick,
+        began: Began,
         outcome: Result<Response, Failure>,
         snippet: &[u8],
     ) {
@@ -447,56 +471,11 @@ impl Shard {
             Job::Lane(lane) => Some(self.lanes[*lane as usize].key.slot as usize),
             _ => None,
         };
-        self.settle(now, job, since, outcome, snippet);
+        self.settle(now, job, began, outcome, snippet);
         let webhook = slot.and_then(|slot| self.webhooks[slot].as_ref());
         if let Some(elsewhere) = webhook.map(|webhook| webhook.endpoint).filter(|&e| e != endpoint)
         {
             self.pump(now.tick, elsewhere);
         }
-    }
-
-    /// Ends the exchanges whose deadline has passed (DEL-5).
-    pub(super) fn expire_exchanges(&mut self, now: Now) {
-        let mut next = None;
-        let mut due = Vec::new();
-        for (index, connection) in &self.connections {
-            if matches!(connection.job, Job::None) {
-                continue;
-            }
-            if connection.deadline <= now.tick {
-                due.push(index);
-            } else if next.is_none_or(|next| connection.deadline < next) {
-                next = Some(connection.deadline);
-            }
-        }
-        self.timers.set_exchange(next);
-        for index in due {
-            let id = self.connection_id(index as u32);
-            self.actions.push_back(Action::Close(id));
-            // An answer whose head is complete counts, however slowly its body drips.
-            let answered = self.connections[index].reader.finish();
-            self.end_connection(now, index, answered.map_err(|_| Failure::Timeout));
-        }
-    }
-
-    /// Closes the connections that have been idle for too long.
-    pub(super) fn expire_idle(&mut self, now: Tick) {
-        let idle_timeout_ms = self.config.idle_timeout_ms;
-        let mut next = None;
-        let mut due = Vec::new();
-        for (_, endpoint) in &self.endpoints {
-            for &index in &endpoint.idle {
-                let expiry = self.connections[index as usize].since.plus_ms(idle_timeout_ms);
-                if expiry > now {
-                    // The later ones of the stack were used later.
-                    next = Some(next.map_or(expiry, |next: Tick| next.min(expiry)));
-                    break;
-                }
-                due.push(index as usize);
-            }
-        }
-        self.timers.set_idle(next);
-        due.into_iter().for_each(|index| self.forget_connection(index));
-        self.pump_starved(now);
     }
 }

@@ -24,6 +24,7 @@ mod intake;
 mod lanes;
 mod salvage;
 mod settle;
+mod stale;
 mod timers;
 mod webhooks;
 

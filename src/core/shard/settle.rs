@@ -39,11 +39,21 @@ pub struct TestOutcome {
     pub response: Vec<u8>,
 }
 
+/// How an attempt began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Began {
+    /// When.
+    pub(super) at: Tick,
+    /// The webhook's revision that its request was written by.
+    pub(super) revision: u32,
+}
+
 /// What becomes of a delivery after an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Delivered,
-    /// The endpoint is gone: the webhook is disabled, the delivery stays, nothing is counted.
+    /// The endpoint is gone: the webhook is disabled unless it has moved on meanwhile; the
+    /// delivery stays, nothing is counted.
     Gone,
     Again,
     Dead,
@@ -63,19 +73,19 @@ fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
 }
 
 impl Shard {
-    /// Draws the consequences of an attempt that began at `since`.
+    /// Draws the consequences of an attempt.
     pub(super) fn settle(
         &mut self,
         now: Now,
         job: Job,
-        since: Tick,
+        began: Began,
         outcome: Result<Response, Failure>,
         snippet: &[u8],
     ) {
         match job {
             Job::None => {}
-            Job::Test(test) => self.settle_test(now, *test, since, &outcome, snippet),
-            Job::Lane(lane) => self.settle_lane(now, lane, since, &outcome, snippet),
+            Job::Test(test) => self.settle_test(now, *test, began, &outcome, snippet),
+            Job::Lane(lane) => self.settle_lane(now, lane, began, &outcome, snippet),
         }
     }
 
@@ -83,7 +93,7 @@ impl Shard {
         &mut self,
         now: Now,
         test: TestJob,
-        since: Tick,
+        began: Began,
         outcome: &Result<Response, Failure>,
         snippet: &[u8],
     ) {
@@ -92,7 +102,7 @@ impl Shard {
             id: test.id,
             status: outcome.as_ref().ok().map(|response| response.status),
             failure: failure_of(outcome),
-            latency_us: now.tick.since_us(since),
+            latency_us: now.tick.since_us(began.at),
             response: snippet.to_vec(),
         });
         self.release_endpoint(test.endpoint);
@@ -102,7 +112,7 @@ impl Shard {
         &mut self,
         now: Now,
         lane: u32,
-        since: Tick,
+        began: Began,
         outcome: &Result<Response, Failure>,
         snippet: &[u8],
     ) {
@@ -122,7 +132,7 @@ impl Shard {
         let attempts = delivery.attempts;
         webhook.in_flight -= 1;
         let event = &self.events[delivery.event as usize];
-        let latency_us = now.tick.since_us(since);
+        let latency_us = now.tick.since_us(began.at);
         let ledger = &webhook.definition.ledger;
         let record = AttemptRecord {
             id: event.id,
@@ -162,7 +172,11 @@ impl Shard {
                 Verdict::Again | Verdict::Gone => counters.failed_attempts.add(1),
             }
         }
-        self.hold_if_asked(now, slot, outcome);
+        // An endpoint that the webhook has left has no say in what becomes of it.
+        let speaks_for_it = began.revision == webhook.revision;
+        if speaks_for_it {
+            self.hold_if_asked(now, slot, outcome);
+        }
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
                 self.finish_head(lane);
@@ -170,7 +184,7 @@ impl Shard {
             }
             Verdict::Again => self.wait_for_retry(now.tick, slot, lane, attempts),
             Verdict::Gone => {
-                if let Some(webhook) = &self.webhooks[slot as usize] {
+                if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
                     webhook.definition.ledger.set_status(WebhookStatus::Gone);
                 }
                 self.ready_at_front(lane);

@@ -1,8 +1,10 @@
 //! What happens because time passed.
 
-use super::Shard;
+use super::connections::Job;
 use super::lanes::LaneState;
+use super::{Action, Shard};
 use crate::base::time::{Now, Tick};
+use crate::core::failure::Failure;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -97,5 +99,50 @@ impl Shard {
                 self.pump(now.tick, endpoint);
             }
         }
+    }
+
+    /// Ends the exchanges whose deadline has passed (DEL-5).
+    fn expire_exchanges(&mut self, now: Now) {
+        let mut next = None;
+        let mut due = Vec::new();
+        for (index, connection) in &self.connections {
+            if matches!(connection.job, Job::None) {
+                continue;
+            }
+            if connection.deadline <= now.tick {
+                due.push(index);
+            } else if next.is_none_or(|next| connection.deadline < next) {
+                next = Some(connection.deadline);
+            }
+        }
+        self.timers.set_exchange(next);
+        for index in due {
+            let id = self.connection_id(index as u32);
+            self.actions.push_back(Action::Close(id));
+            // An answer whose head is complete counts, however slowly its body drips.
+            let answered = self.connections[index].reader.finish();
+            self.end_connection(now, index, answered.map_err(|_| Failure::Timeout));
+        }
+    }
+
+    /// Closes the connections that have been idle for too long.
+    fn expire_idle(&mut self, now: Tick) {
+        let idle_timeout_ms = self.config.idle_timeout_ms;
+        let mut next = None;
+        let mut due = Vec::new();
+        for (_, endpoint) in &self.endpoints {
+            for &index in &endpoint.idle {
+                let expiry = self.connections[index as usize].since.plus_ms(idle_timeout_ms);
+                if expiry > now {
+                    // The later ones of the stack were used later.
+                    next = Some(next.map_or(expiry, |next: Tick| next.min(expiry)));
+                    break;
+                }
+                due.push(index as usize);
+            }
+        }
+        self.timers.set_idle(next);
+        due.into_iter().for_each(|index| self.forget_connection(index));
+        self.pump_starved(now);
     }
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub(super) struct WebhookState {
     pub(super) definition: Arc<Definition>,
     pub(super) endpoint: usize,
+    /// Counts the changes of its URL and of what it says of itself in requests.
+    pub(super) revision: u32,
     pub(super) ready: ReadyList,
     /// Deliveries on a connection.
     pub(super) in_flight: u32,
@@ -26,10 +28,12 @@ pub(super) struct WebhookState {
 
 impl WebhookState {
     fn may_send(&self, now: Tick) -> bool {
-        self.in_flight < self.window
-            && !self.ready.is_empty()
-            && self.hold_until <= now
-            && self.definition.ledger.status() == WebhookStatus::Active
+        self.in_flight < self.window && !self.ready.is_empty() && self.is_welcome(now)
+    }
+
+    /// Whether the endpoint may be sent to: nobody has stopped it, and it has not asked to wait.
+    pub(super) fn is_welcome(&self, now: Tick) -> bool {
+        self.hold_until <= now && self.definition.ledger.status() == WebhookStatus::Active
     }
 
     pub(super) fn counters(&self, worker: usize) -> &Counters {
@@ -82,6 +86,7 @@ impl Shard {
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
+            revision: 0,
             ready: ReadyList::default(),
             in_flight: 0,
             window,
@@ -94,15 +99,21 @@ impl Shard {
         let endpoint = self.endpoint_for(&definition);
         let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        if webhook.definition.target != definition.target {
-            // What the old endpoint asked for is not the new one's wish.
+        if webhook.definition.target != definition.target
+            || webhook.definition.head != definition.head
+        {
+            // What the old endpoint asked for, or will yet ask for, is not the new one's wish.
+            webhook.revision = webhook.revision.wrapping_add(1);
             webhook.hold_until = Tick::default();
         }
         webhook.definition = definition;
         webhook.window = window;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
-        if old != endpoint && std::mem::take(&mut webhook.listed) {
-            self.endpoints[old].queue.retain(|&listed| listed != slot);
+        if old != endpoint {
+            if std::mem::take(&mut webhook.listed) {
+                self.endpoints[old].queue.retain(|&listed| listed != slot);
+            }
+            self.withdraw_unwritten(slot, old);
         }
         self.release_endpoint(old);
     }

@@ -3,7 +3,7 @@
 use super::super::faults::Plan;
 use super::super::history::{Attempt, End, Entry, Happening, History, RequestName, Sent, Terms};
 use super::at;
-use ferrite::core::ledger::DeliveryOutcome;
+use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use std::collections::BTreeMap;
 
@@ -176,6 +176,15 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
             Happening::StatusSet { webhook, active: false } => {
                 let hold = Hold::Stopped { from_call: entry.call + 1 };
                 holds.insert((None, *webhook), hold);
+            }
+            Happening::Checkpoint(checkpoint) => {
+                let gone = checkpoint.rows.iter().find(|row| {
+                    row.status == WebhookStatus::Gone && !holds.contains_key(&(None, row.webhook))
+                });
+                if let Some(row) = gone {
+                    let message = format!("its endpoint never answered 410, but {row:?}");
+                    return Err(at(entry.at, &message));
+                }
             }
             Happening::Salvaged { shard } => holds.retain(|(of, _), _| *of != Some(*shard)),
             _ => {}

@@ -14,6 +14,8 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
     let mut endpoints: BTreeMap<u32, usize> = BTreeMap::new();
     let mut opened: Vec<(usize, usize, u32)> = Vec::new();
     let mut again: BTreeMap<RequestName, u32> = BTreeMap::new();
+    // Until when a webhook may have to wait, because it is stopped or on hold.
+    let mut quiet: BTreeMap<u32, u64> = BTreeMap::new();
     let mut call = 0;
     for entry in &history.entries {
         known.follow(entry);
@@ -28,7 +30,8 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Ended(Ended { link, shard, end: End::Stale, request, .. }) => {
                 let Some(name) = request else { continue };
                 let here = endpoints.get(link).copied();
-                if known.of(*shard, name.webhook).map(|terms| terms.endpoint) != here {
+                let waits = quiet.get(&name.webhook).is_some_and(|until| entry.at < *until);
+                if waits || known.of(*shard, name.webhook).map(|terms| terms.endpoint) != here {
                     continue;
                 }
                 let fresh = opened.iter().find(|(of, to, _)| of == shard && Some(*to) == here);
@@ -40,11 +43,24 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
                     }
                 }
             }
+            Happening::Ended(Ended { end: End::Status { status, retry_at }, request, .. }) => {
+                let Some(name) = request else { continue };
+                let until = quiet.entry(name.webhook).or_default();
+                *until = match status {
+                    410 => u64::MAX,
+                    _ => retry_at.unwrap_or_default().max(*until),
+                };
+            }
+            Happening::StatusSet { webhook, active } => {
+                quiet.insert(*webhook, if *active { 0 } else { u64::MAX });
+            }
             Happening::Sent(sent) => {
                 if again.remove(&sent.name).is_some() && sent.reused {
                     return Err(at(entry.at, &format!("on a used connection again: {sent:?}")));
                 }
             }
+            // The new connection was refused, say: that counts, and this is the next attempt.
+            Happening::Attempt(attempt) => drop(again.remove(&attempt.name)),
             Happening::Learned { webhook, .. } => again.retain(|name, _| name.webhook != *webhook),
             Happening::Salvaged { .. } => again.clear(),
             _ => {}

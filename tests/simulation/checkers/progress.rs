@@ -6,7 +6,7 @@ use super::at;
 use super::attempts::{Known, delay_us_max};
 use super::order::Lanes;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What keeps deliveries from being sent, as far as the history tells.
 #[derive(Default)]
@@ -17,6 +17,12 @@ struct Waits {
     retries: BTreeMap<(u32, u32), u64>,
     /// Until when, at the latest, a webhook is on hold.
     holds: BTreeMap<(usize, u32), u64>,
+    /// By which revision the last request of each link was written.
+    revisions: BTreeMap<u32, u32>,
+    /// The last known revision of each webhook.
+    moved: BTreeMap<(usize, u32), u32>,
+    /// Webhooks that were enabled, and which shards have heard of changes since.
+    enabled: BTreeMap<u32, BTreeSet<usize>>,
 }
 
 /// At every moment of rest: a webhook that is active and not on hold, whose window has room and
@@ -47,10 +53,32 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                 end: End::Status { retry_at: Some(until), .. },
                 request: Some(name),
                 test: false,
+                link,
                 ..
             }) => {
+                // What an earlier endpoint asked for is not this one's wish.
+                let current = waits.known.of(*shard, name.webhook).map(|terms| terms.revision);
+                if waits.revisions.get(link).copied() != current {
+                    continue;
+                }
                 let hold = waits.holds.entry((*shard, name.webhook)).or_default();
                 *hold = (*hold).max(*until);
+            }
+            Happening::Sent(sent) => {
+                waits.revisions.insert(sent.link, sent.revision);
+            }
+            Happening::Learned { shard, webhook, terms } => {
+                if waits.moved.insert((*shard, *webhook), terms.revision) != Some(terms.revision) {
+                    waits.holds.remove(&(*shard, *webhook));
+                }
+            }
+            Happening::StatusSet { webhook, active: true } => {
+                waits.enabled.insert(*webhook, BTreeSet::new());
+            }
+            Happening::TookOver { shard } => {
+                for heard in waits.enabled.values_mut() {
+                    heard.insert(*shard);
+                }
             }
             Happening::Checkpoint(checkpoint) => {
                 let verdict = waits.check(entry.at, checkpoint, plan);
@@ -68,7 +96,9 @@ impl Waits {
             let Some(terms) = self.known.of(row.shard, row.webhook) else { continue };
             let place = (row.shard, row.webhook);
             let held = self.holds.get(&place).is_some_and(|until| until + plan.late_us >= now);
-            if row.status != WebhookStatus::Active || held {
+            let heard = self.enabled.get(&row.webhook);
+            let unheard = heard.is_some_and(|shards| !shards.contains(&row.shard));
+            if row.status != WebhookStatus::Active || held || unheard {
                 continue;
             }
             let ready = self.ready_lanes(now, place, plan).saturating_sub(row.tally.in_flight);
