@@ -13,7 +13,7 @@ fn order_holds_from_client_to_bad_receiver() {
     let receiver = Receiver::scripted(|number, _| match number {
         n if n % 5 == 3 => Answer::Status(500, Duration::ZERO),
         n if n % 61 == 30 => Answer::Status(200, Duration::from_millis(20)),
-        n if n == 1000 => Answer::Status(200, Duration::from_millis(500)),
+        1000 => Answer::Status(200, Duration::from_millis(500)),
         _ => Answer::ok(),
     });
     let mut client = ferrite.client();
