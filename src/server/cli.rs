@@ -62,7 +62,16 @@ struct ServeArgs {
 
 /// Runs the command that the arguments of the process name.
 pub fn main() -> ExitCode {
-    let outcome = match CommandLine::parse().command {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        // What was asked for: the help, or the version.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            eprintln!("ferrite: {}", one_line(&error.to_string()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = match command_line.command {
         Command::Serve(args) => serve(args),
         // Log lines would disturb the screen, except where something is wrong.
         Command::Demo(args) => start_logging("warn").and_then(|()| demo::run(&args)),
@@ -74,6 +83,18 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the parser of arguments complains about, without its usage text, which `--help` gives.
+fn one_line(complaint: &str) -> String {
+    let parts: Vec<&str> = complaint
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let line = parts.join(" ");
+    format!("{} (see --help)", line.strip_prefix("error: ").unwrap_or(&line))
 }
 
 /// The configuration file's settings with the arguments' on top.
@@ -111,9 +132,8 @@ fn serve(args: ServeArgs) -> Result<(), String> {
         create_private_directory(directory)
             .map_err(|error| format!("--data-dir {}: {error}", directory.display()))?;
     }
-    let engine = WebhookManager::start(settings.webhooks.clone())
-        .map_err(|error| format!("cannot start: {error}"))?;
-    let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
+    // Its threads start at `driver`, once there is something to serve.
+    let engine = WebhookManager::new(settings.webhooks.clone());
     let admin = settings.admin_port.map(|port| SocketAddr::new(settings.bind[0], port));
     let admin = admin
         .map(|address| {
@@ -122,7 +142,11 @@ fn serve(args: ServeArgs) -> Result<(), String> {
         })
         .transpose()?;
     let workers = settings.webhooks.workers.workers;
-    let server = Server::bind(settings, Box::new(engine)).map_err(|error| error.to_string())?;
+    let server =
+        Server::bind(settings, Box::new(engine.clone())).map_err(|error| error.to_string())?;
+    let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
+    // The server's handle is the last one when it stops.
+    drop(engine);
     let worker_count = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,

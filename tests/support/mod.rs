@@ -225,6 +225,33 @@ fn serve(
     None
 }
 
+/// ORD-1, DEL-1, DEL-3: `keys` keys had the values 0 to `versions` - 1 in this order. Every one
+/// succeeded, in order, never two of a key at a time, and with one body for all of its attempts.
+pub fn assert_in_order(arrivals: &[Arrival], keys: usize, versions: usize) {
+    let mut by_key: HashMap<String, Vec<_>> = HashMap::new();
+    let mut bodies = HashMap::new();
+    for arrival in arrivals {
+        let json = arrival.json();
+        let body = bodies.entry(json["id"].to_string()).or_insert_with(|| arrival.body.clone());
+        assert_eq!(*body, arrival.body, "the body is the same on every attempt");
+        by_key.entry(json["key"].to_string()).or_default().push((arrival, json));
+    }
+    assert_eq!((by_key.len(), bodies.len()), (keys, keys * versions));
+    for (key, mut arrivals) in by_key {
+        arrivals.sort_by_key(|(arrival, _)| arrival.began);
+        for pair in arrivals.windows(2) {
+            assert!(pair[0].0.ended <= pair[1].0.began, "{key}: two at a time");
+        }
+        let succeeded: Vec<String> = arrivals
+            .iter()
+            .filter(|(arrival, _)| arrival.status == 200)
+            .map(|(_, json)| json["data"]["value"].as_str().unwrap().to_owned())
+            .collect();
+        let in_order: Vec<String> = (0..versions).map(|version| version.to_string()).collect();
+        assert_eq!(succeeded, in_order, "{key}");
+    }
+}
+
 /// Runs a future on this thread: an executor other than the engine's.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);

@@ -13,8 +13,6 @@
 //! thread has an allowance of them that grows slowly with the keys it matches. That bounds the
 //! time per key for any set of patterns and any sequence of keys.
 
-#![expect(clippy::result_large_err, reason = "the builder's error, on the cold path of a build")]
-
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,0 +1,134 @@
+//! The process: its options, its end, and what it says when it cannot start.
+
+use crate::server::{Ferrite, Reply, ferrite};
+use crate::support::{Answer, Receiver};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The documentation's configuration.
+const SAMPLE: &str = r#"[webhooks]
+enabled = true
+max_webhooks = 1000
+max_batch_size = 100
+batch_interval_ms = 1000
+
+[webhooks.delivery]
+timeout_ms = 5000
+max_retries = 3
+retry_delay_ms = 1000
+backoff_multiplier = 2.0
+max_retry_delay_ms = 60000
+
+[webhooks.queue]
+max_pending = 10000
+persistence = true
+
+[webhooks.security]
+verify_ssl = true
+allowed_hosts = []  # Empty = all allowed
+"#;
+
+fn file(name: &str, text: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn sigterm_delivers_what_is_pending_and_ends_well() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(5)));
+    let mut ferrite = Ferrite::start(&[]);
+    let mut client = ferrite.client();
+    client.ok(&format!("WEBHOOK.CREATE w {} CONCURRENCY 4", receiver.url()));
+    for index in 0..300 {
+        client.send(&["SET", &format!("k:{index}"), "v"]);
+    }
+    for _ in 0..300 {
+        assert_eq!(client.read(), Reply::ok());
+    }
+    assert!(receiver.arrivals().len() < 300, "nothing is pending, so this shows nothing");
+    ferrite.signal("TERM");
+    let status = ferrite.wait();
+    assert_eq!(status.code(), Some(0), "{}", ferrite.log());
+    assert_eq!(receiver.arrivals().len(), 300);
+}
+
+#[test]
+fn a_second_sigterm_ends_it_at_once() {
+    let receiver = Receiver::scripted(|_, _| Answer::Hang(Duration::from_secs(60)));
+    let path = file("long-stop.toml", "[server]\nshutdown_timeout_ms = 3600000\n");
+    let mut ferrite = Ferrite::start(&["--config", &path]);
+    let mut client = ferrite.client();
+    client.ok(&format!("WEBHOOK.CREATE w {} TIMEOUT 600000", receiver.url()));
+    client.ok("SET k v");
+    crate::support::eventually("the receiver has it", || receiver.connections() > 0);
+    ferrite.signal("TERM");
+    crate::support::eventually("it has noticed", || ferrite.log().contains("stopping"));
+    assert!(ferrite.is_running(), "it waits for what is pending");
+    ferrite.signal("TERM");
+    assert_eq!(ferrite.wait().code(), Some(128 + 15));
+}
+
+#[test]
+fn the_documentation_s_configuration_is_accepted() {
+    let path = file("sample.toml", SAMPLE);
+    let ferrite = Ferrite::start(&["--config", &path]);
+    assert_eq!(ferrite.client().line("PING"), Reply::Simple("PONG".to_owned()));
+    let log = ferrite.log();
+    assert!(log.contains("webhooks.queue.persistence"), "{log}");
+}
+
+#[test]
+fn the_start_line_names_the_driver_in_use() {
+    let path = file("epoll.toml", "[webhooks.workers]\nforce_epoll = true\n");
+    let ferrite = Ferrite::start(&["--config", &path]);
+    let log = ferrite.log();
+    assert!(log.contains("2 workers, driver epoll (configured)"), "{log}");
+    let receiver = Receiver::start();
+    let mut client = ferrite.client();
+    client.ok(&format!("WEBHOOK.CREATE w {}", receiver.url()));
+    client.ok("SET k v");
+    receiver.wait_for(1);
+}
+
+#[test]
+fn what_stops_the_start_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let unknown = file("unknown.toml", "[webhooks.delivery]\ntimeout_msec = 5\n");
+    let bad = file("bad.toml", "[webhooks.delivery]\nmax_retries = -1\n");
+    let bounds = file("bounds.toml", "[webhooks.delivery]\nbackoff_multiplier = 0.5\n");
+    for (args, parts) in [
+        (["--port", &port], ["cannot listen on 127.0.0.1:", "in use"]),
+        (["--config", &unknown], ["unknown key 'timeout_msec'", "did you mean 'timeout_ms'?"]),
+        (["--config", &bad], ["line 2 in [webhooks.delivery]", "max_retries"]),
+        (["--config", &bounds], ["webhooks.delivery.backoff_multiplier", "from 1 to 1000"]),
+        (["--config", "/no/such/file"], ["/no/such/file", "No such file"]),
+        (["--workers", "100000"], ["--workers", "100000"]),
+        (["--port", "x"], ["--port", "x"]),
+        (["--bind", "nowhere"], ["--bind", "'nowhere' is not an IP address"]),
+        (["--log-level", "loud"], ["--log-level", "loud"]),
+        (["--prot", "1"], ["--prot", "--port"]),
+    ] {
+        // A free port for those that fail for another reason, should they not fail.
+        let port = if args[0] == "--config" { &["--port", "0"][..] } else { &[] };
+        let output = ferrite().arg("serve").args(port).args(args).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {complaint}");
+        assert_eq!(complaint.trim_end().lines().count(), 1, "{args:?}: {complaint}");
+        assert!(complaint.starts_with("ferrite: "), "{args:?}: {complaint}");
+        for part in parts {
+            assert!(complaint.contains(part), "{args:?}: {complaint}");
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for arg in ["--help", "--version"] {
+        let mut command = ferrite();
+        let output = command.arg(arg).stdout(std::process::Stdio::piped()).output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("errite"));
+    }
+}
