@@ -183,6 +183,10 @@ impl Shard {
             return;
         }
         for _ in 0..self.pool.starved.len() {
+            if self.connections.len() >= self.config.connections_max {
+                // The others keep their places.
+                return;
+            }
             let Some(endpoint) = self.pool.starved.pop_front() else { return };
             self.endpoints[endpoint].starved = false;
             self.pump(now, endpoint);
@@ -394,7 +398,8 @@ impl Shard {
         self.settle_and_pump_elsewhere(now, endpoint, job, began, Ok(response), reader.snippet());
         let Some(connection) = self.connections.get_mut(index) else { return Step::Close };
         connection.reader = reader;
-        let gives_way = !self.pool.starved.is_empty();
+        let itself = usize::from(self.endpoints[endpoint].starved);
+        let gives_way = self.pool.starved.len() > itself;
         let may_go_on = !gives_way || !connection.exchanges.is_multiple_of(EXCHANGES_WHILE_STARVED);
         if may_go_on && let Some(lane) = self.next_lane(now.tick, endpoint) {
             self.assign(now.tick, index as u32, lane);
