@@ -4,7 +4,7 @@ use ferrite::webhooks::{
     Admission, EngineStats, EventRef, EventValue, WebhookConfig, WebhookManager, WebhookOptions,
     WhenFull,
 };
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What to drive, and how.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Options {
     /// Sign the bodies.
     #[arg(long)]
     secret: Option<String>,
-    /// The core of the only worker; the generator shares it.
+    /// The core of the only worker; the generator shares it, but for `--latency`.
     #[arg(long)]
     core: Option<usize>,
     /// Instead of as fast as possible: one event after another has been delivered, each timed.
@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = WebhookConfig::default();
     config.workers.workers = 1;
     config.workers.pin_cores = options.core.into_iter().collect();
-    if let Some(core) = options.core {
+    if let Some(core) = options.core.filter(|_| !options.latency) {
         monoio::utils::bind_to_cpu_set([core])?;
     }
     let manager = WebhookManager::start(config)?;
@@ -108,13 +108,15 @@ fn one_by_one(
     let end = Instant::now() + Duration::from_secs(options.seconds);
     while Instant::now() < end {
         let before = manager.engine_stats().totals.delivered;
-        let began = Instant::now();
+        let offered_us = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64;
         let _ = manager.offer(&event(b"order:1", &value), WhenFull::Refuse)?;
-        while manager.engine_stats().totals.delivered == before {
-            std::hint::spin_loop();
-        }
-        times.push(began.elapsed());
+        // Long enough for the ringer to have gone to sleep again.
         std::thread::sleep(Duration::from_millis(40));
+        while manager.engine_stats().totals.delivered == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let answered_us = manager.stats("load")?.last_delivery_us.unwrap_or(offered_us);
+        times.push(Duration::from_micros(answered_us.saturating_sub(offered_us)));
     }
     times.sort_unstable();
     let at = |fraction: f64| times[(times.len() as f64 * fraction) as usize];
