@@ -193,6 +193,23 @@ fn gone_disables_the_webhook_and_keeps_its_queue() {
     assert_adds_up(&manager);
 }
 
+/// A webhook that is gone is passed by, also by callers who waited for its full queue.
+#[test]
+fn gone_lets_those_go_who_wait_for_its_full_queue() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(410, Duration::from_millis(50)));
+    let mut config = config(1);
+    config.queue.max_pending = 2;
+    let manager = WebhookManager::new(config);
+    let options = WebhookOptions { concurrency: Some(1), ..WebhookOptions::default() };
+    block_on(manager.create("w", &receiver.url(), options)).unwrap();
+    for _ in 0..100 {
+        block_on(manager.trigger(set("k", "v"))).unwrap();
+    }
+    eventually("it is gone", || manager.info("w").unwrap().status == WebhookStatus::Gone);
+    assert!(manager.stats("w").unwrap().pending >= 2);
+    assert_adds_up(&manager);
+}
+
 #[test]
 fn retry_after_holds_the_endpoint() {
     let receiver = Receiver::scripted(|number, _| match number {

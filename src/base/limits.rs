@@ -57,6 +57,8 @@ pub const EVENT_BUFFER_BYTES: usize = 512;
 pub const EVENT_BUFFERS_AT_START: usize = 64;
 /// Events one worker's ring holds, unless configured.
 pub const RING_EVENTS_DEFAULT: usize = 8192;
+/// Most events that one worker's ring may be configured to hold.
+pub const RING_EVENTS_MAX: usize = 1 << 22;
 /// Events a worker takes from its ring before it looks after its connections again.
 pub const INTAKE_BATCH_MAX: usize = 64;
 /// Events a worker takes from its ring when it was woken for them and has nothing else to do.
@@ -83,8 +85,6 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 pub const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// A connection keeps its request buffer up to this size, in bytes.
 pub const REQUEST_BUFFER_KEPT_BYTES_MAX: usize = 2 * 1024;
-/// An address that does not answer for this long gives way to the next one of its name.
-pub const CONNECT_PATIENCE_MS: u64 = 1000;
 /// Open connections to one endpoint from one worker, unless configured.
 pub const CONNECTIONS_PER_ENDPOINT_DEFAULT: usize = 256;
 /// Open connections of one worker, unless configured.

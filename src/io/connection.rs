@@ -83,7 +83,7 @@ pub(super) async fn run(worker: Rc<Worker>, link: Rc<Link>, target: Target) {
 
 /// Resolves, connects, and shakes hands. The exchange's deadline covers it from outside.
 async fn open(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     link: &Link,
     target: &Target,
 ) -> Result<Result<(TcpStream, Option<TlsSession>), Failure>, Cancelled> {
@@ -98,7 +98,7 @@ async fn open(
             return Err(Cancelled);
         }
     };
-    let mut stream = match connect(link, &addresses, endpoint.port).await? {
+    let mut stream = match connect(worker, link, &addresses, endpoint.port).await? {
         Ok(stream) => stream,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -116,6 +116,7 @@ async fn open(
 
 /// Tries the addresses in turn until one answers.
 async fn connect(
+    worker: &Rc<Worker>,
     link: &Link,
     addresses: &[std::net::IpAddr],
     port: u16,
@@ -123,12 +124,10 @@ async fn connect(
     let mut failure = Failure::Resolve;
     for (tried, &address) in addresses.iter().enumerate() {
         let attempt = TcpStream::connect_addr(SocketAddr::new(address, port));
-        // The last address may take all the time that the exchange has; an earlier one that does
-        // not answer must leave time for the next.
-        let patience = match tried + 1 < addresses.len() {
-            true => Duration::from_millis(limits::CONNECT_PATIENCE_MS),
-            false => Duration::from_millis(limits::TIMEOUT_MS_MAX),
-        };
+        // Each address gets its part of the time that is left.
+        let deadline = worker.with_shard(|shard| shard.deadline(link.id)).unwrap_or_default();
+        let left_us = deadline.since_us(worker.now().tick);
+        let patience = Duration::from_micros(left_us / (addresses.len() - tried) as u64);
         match until_closed(link, monoio::time::timeout(patience, attempt)).await? {
             Ok(Ok(stream)) => {
                 // A request is one write; waiting for more to send would only delay it.

@@ -168,7 +168,6 @@ fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
     let (mut promises, mut again) = (Promises::default(), None);
     loop {
         let worker = Rc::new(Worker::new(parts.clone(), shared.clone(), shard, promises));
-        let tried_before = again.is_some();
         *worker.current.borrow_mut() = again.take();
         let ended = live(&worker, bell);
         let Some(left) = worker.shard.borrow_mut().take() else { return };
@@ -190,8 +189,9 @@ fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
         }
         shard = left.salvage(parts.clock.now());
         again = worker.current.borrow_mut().take();
-        if tried_before && again.take().is_some() {
-            tracing::error!("an event that broke the worker twice is dropped");
+        if worker.trying_again.get() && again.take().is_some() {
+            parts.shared.totals[parts.shard.worker].events_abandoned.add(1);
+            tracing::error!("an event that broke the worker twice is abandoned");
         }
     }
 }
@@ -258,6 +258,8 @@ pub(super) struct Worker {
     links: RefCell<Vec<Option<Rc<Link>>>>,
     /// The event that is being taken in: kept here so that a breakdown does not lose it.
     current: RefCell<Option<Vec<u8>>>,
+    /// It broke the last life already.
+    trying_again: Cell<bool>,
     /// Generation of the shard's snapshot.
     generation: Cell<u64>,
     promises: RefCell<Promises>,
@@ -282,6 +284,7 @@ impl Worker {
             shard: RefCell::new(Some(shard)),
             links: RefCell::default(),
             current: RefCell::default(),
+            trying_again: Cell::default(),
             generation: Cell::new(0),
             promises: RefCell::new(promises),
             armed: Cell::default(),
@@ -406,11 +409,13 @@ impl Worker {
     /// The event that broke the last life is tried once more.
     fn take_in_again(self: &Rc<Self>) {
         let now = self.now();
+        self.trying_again.set(true);
         self.with_shard(|shard| {
             if let Some(event) = &*self.current.borrow() {
                 shard.handle_event(now, event);
             }
         });
+        self.trying_again.set(false);
         self.current.borrow_mut().take();
     }
 
@@ -448,6 +453,10 @@ impl Worker {
 /// monoio 0.2, a main future that wakes itself would never let I/O happen.
 async fn main(worker: Rc<Worker>, bell: &Bell) -> std::io::Result<()> {
     let bell = bell.listen()?;
+    // A caller may have rung the last life awake, which broke down before it told the ringer.
+    if let Some(ringer) = worker.parts.ringer.get() {
+        ringer.wake();
+    }
     if worker.current.borrow().is_some() {
         worker.take_in_again();
     }
@@ -474,10 +483,8 @@ async fn listen(worker: Rc<Worker>, mut bell: monoio::net::UnixStream) {
         }
         match heard {
             Ok(rings) if rings > 0 => {}
-            _ => {
-                tracing::error!("worker {}: the doorbell is broken", worker.parts.shard.worker);
-                return worker.stop.raise();
-            }
+            // Without it the worker is deaf; in its next life it listens anew.
+            _ => panic!("the doorbell is broken"),
         }
         if let Some(ringer) = worker.parts.ringer.get() {
             ringer.wake();

@@ -1,7 +1,8 @@
-//! The command line: `ferrite serve`.
+//! The command line: `ferrite serve` and `ferrite demo`.
 
 use super::admin_http::AdminServer;
 use super::config_file::{self, LOG_LEVELS, Loaded};
+use super::demo::{self, DemoArgs};
 use super::serve::{Server, StopHandle};
 use super::settings::ServerSettings;
 use crate::webhooks::WebhookManager;
@@ -25,6 +26,8 @@ struct CommandLine {
 enum Command {
     /// Serve RESP clients, and send webhooks when keys change.
     Serve(ServeArgs),
+    /// Show on this terminal how a webhook works: a server, a receiver, and keys that change.
+    Demo(DemoArgs),
 }
 
 /// What `ferrite serve` can be told; it wins over the configuration file.
@@ -68,14 +71,17 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match command_line.command {
-        Command::Serve(args) => match serve(args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                eprintln!("ferrite: {problem}");
-                ExitCode::FAILURE
-            }
-        },
+    let outcome = match command_line.command {
+        Command::Serve(args) => serve(args),
+        // Log lines would disturb the screen, except where something is wrong.
+        Command::Demo(args) => start_logging("warn").and_then(|()| demo::run(&args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("ferrite: {problem}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod command_table;
 mod commands;
 pub mod config_file;
 mod connection;
+mod demo;
 pub mod engine;
 pub mod keyspace;
 mod password;

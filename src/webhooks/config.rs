@@ -77,7 +77,7 @@ impl Default for DeliveryConfig {
 pub struct QueueConfig {
     /// Pending deliveries of one webhook; at this bound new ones are rejected and counted.
     pub max_pending: usize,
-    /// Events in each worker's ring; rounded up to a power of two.
+    /// Events in each worker's ring.
     pub ring_events: usize,
     /// Whether accepted events survive the process. Not available yet: must be `false`.
     pub persistence: bool,
@@ -98,8 +98,8 @@ impl Default for QueueConfig {
 pub struct SecurityConfig {
     /// Whether certificates of `https://` endpoints are verified.
     pub verify_ssl: bool,
-    /// Hosts that webhooks may name; empty allows every host. A host is written as in the URL; a
-    /// leading `*.` stands for any subdomain.
+    /// Hosts that webhooks may name; empty allows every host. A host is written as a name or an
+    /// address without brackets; a leading `*.` stands for any subdomain.
     pub allowed_hosts: Vec<String>,
     /// A PEM file with further trusted roots, beside those of the system.
     pub ca_file: Option<std::path::PathBuf>,

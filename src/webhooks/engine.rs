@@ -144,7 +144,10 @@ impl Engine {
                 ring_events: self.config.queue.ring_events,
                 ringer: ringer_slot.clone(),
             };
-            let (shared, thread) = worker::start(parts).map_err(|error| fail(&error))?;
+            let (shared, thread) = worker::start(parts).map_err(|error| {
+                workers.iter().for_each(|worker: &Arc<WorkerShared>| worker.control(Control::Stop));
+                fail(&error)
+            })?;
             workers.push(shared);
             threads.push(thread);
         }
@@ -162,6 +165,8 @@ impl Engine {
         if let Some(Ok(running)) = self.running.get() {
             running.workers.iter().for_each(|worker| worker.inbox.ring_doorbell());
         }
+        // Whoever waits for a full queue may find that it is not wanted there any more.
+        self.room.made();
     }
 
     pub(super) fn create(
@@ -265,6 +270,7 @@ impl Engine {
             stats.connections_opened += totals.connections_opened.get();
             stats.connections_reused += totals.connections_reused.get();
             stats.worker_restarts += totals.restarts.get();
+            stats.events_abandoned += totals.events_abandoned.get();
         }
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
@@ -335,12 +341,12 @@ impl Engine {
     }
 
     /// Stops accepting and asks the workers to drain; each answers with what is left.
-    pub(super) fn begin_shutdown(&self, deadline: Duration) -> Vec<Receiver<u64>> {
-        let was_closed = self.closed.swap(true, Ordering::AcqRel);
-        let Some(Ok(running)) = self.running.get() else { return Vec::new() };
-        if was_closed {
-            return Vec::new();
+    /// `None`: it was shut down before.
+    pub(super) fn begin_shutdown(&self, deadline: Duration) -> Option<Vec<Receiver<u64>>> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return None;
         }
+        let Some(Ok(running)) = self.running.get() else { return Some(Vec::new()) };
         let wait_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         let deadline = self.clock.tick().plus_ms(wait_ms);
         // Callers that wait for room learn that none will come.
@@ -351,7 +357,7 @@ impl Engine {
             worker.control(Control::Drain { deadline, done });
             receiver
         };
-        running.workers.iter().map(ask).collect()
+        Some(running.workers.iter().map(ask).collect())
     }
 
     /// Waits for the threads, which have been told to stop.
@@ -367,7 +373,8 @@ impl Engine {
     }
 
     pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
-        self.running()?.workers[worker].control(Control::Panic);
+        let running = self.running()?;
+        running.workers[worker % running.workers.len()].control(Control::Panic);
         Ok(())
     }
 }
@@ -392,26 +399,32 @@ enum Fullness {
 fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let mut slots = Vec::new();
     snapshot.matcher.find(event.event, event.key, &mut slots);
-    let full = slots
-        .iter()
-        .filter_map(|&slot| snapshot.definition(slot))
-        .filter(|definition| definition.ledger.is_full())
-        .count();
+    let (mut active, mut full) = (0, 0);
+    for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
+        // One that was disabled by a 410 since the snapshot is passed by, full or not.
+        if definition.ledger.status() == WebhookStatus::Active {
+            active += 1;
+            full += usize::from(definition.ledger.is_full());
+        }
+    }
     match full {
         0 => Fullness::None,
-        full if full == slots.len() => Fullness::All,
+        full if full == active => Fullness::All,
         _ => Fullness::Some,
     }
 }
 
 fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
+    // Each part of a value costs its length, too, when it is packed.
+    const PART_BYTES: usize = 4;
     let pairs = |pairs: &[(&[u8], &[u8])]| {
-        pairs.iter().map(|(first, second)| first.len() + second.len()).sum::<usize>()
+        let bytes = |(first, second): &(&[u8], &[u8])| first.len() + second.len() + 2 * PART_BYTES;
+        pairs.iter().map(bytes).sum::<usize>()
     };
     let value = match event.value {
         EventValue::None => 0,
         EventValue::Bytes(bytes) => bytes.len(),
-        EventValue::Items(items) => items.iter().map(|item| item.len()).sum(),
+        EventValue::Items(items) => items.iter().map(|item| item.len() + PART_BYTES).sum(),
         EventValue::Pairs(fields) | EventValue::Scored(fields) => pairs(fields),
         EventValue::Entry { id, fields } => id.len() + pairs(fields),
     };
@@ -445,6 +458,9 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             "max_retry_delay_ms must be at most {}",
             limits::RETRY_DELAY_MS_MAX
         ));
+    }
+    if config.queue.ring_events > limits::RING_EVENTS_MAX {
+        return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
     for (name, value) in [
         ("max_pending", config.queue.max_pending),

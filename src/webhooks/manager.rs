@@ -232,7 +232,10 @@ impl WebhookManager {
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
         let mut pending = 0;
-        for worker in self.engine.begin_shutdown(deadline) {
+        let Some(workers) = self.engine.begin_shutdown(deadline) else {
+            return DrainReport::default();
+        };
+        for worker in workers {
             pending += worker.await.unwrap_or(0);
         }
         self.engine.join();

@@ -84,6 +84,8 @@ pub struct EngineStats {
     pub doorbells_by_callers: u64,
     /// Times a worker broke down and was started again.
     pub worker_restarts: u64,
+    /// Accepted events that broke a worker twice and were given up: a bug of the engine.
+    pub events_abandoned: u64,
     /// Connections that were opened.
     pub connections_opened: u64,
     /// Requests that went over a connection that had been used before.

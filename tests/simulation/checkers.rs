@@ -8,7 +8,8 @@ mod order;
 mod progress;
 
 use super::faults::Plan;
-use super::history::{Happening, History};
+use super::history::{End, Ended, Happening, History};
+use std::collections::BTreeSet;
 
 /// A rule of the contract.
 type Rule = fn(&History, &Plan) -> Result<(), String>;
@@ -43,13 +44,23 @@ pub fn violations(history: &History, plan: &Plan) -> Vec<(&'static str, String)>
 }
 
 /// The driver and the shard agree about every connection at every call, requests are well formed,
-/// and a call of `handle_timeout` that is not due does nothing.
+/// a call of `handle_timeout` that is not due does nothing, and a request that was written is given
+/// up without an outcome only when its webhook is deleted.
 fn agreement(history: &History, _: &Plan) -> Result<(), String> {
+    let mut deleted = BTreeSet::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::Broken { message } => return Err(at(entry.at, message)),
             Happening::Spurious { shard, changed: Some(changed) } => {
                 return Err(at(entry.at, &format!("a spurious timeout of {shard}: {changed}")));
+            }
+            Happening::Deleted { shard, webhook } => {
+                deleted.insert((*shard, *webhook));
+            }
+            Happening::Ended(Ended { end: End::Withdrawn, request: Some(name), shard, .. })
+                if !deleted.contains(&(*shard, name.webhook)) =>
+            {
+                return Err(at(entry.at, &format!("{name:?} was given up for no reason")));
             }
             _ => {}
         }

@@ -1,1 +1,324 @@
+//! Negative controls: a rule that cannot fail proves nothing. Each rule is shown a run that breaks
+//! it, by a driver that misbehaves or by a history that was tampered with, and must be the one to
+//! notice.
 
+use super::checkers::{RULES, violations};
+use super::endpoints::{Script, Wish};
+use super::faults::Plan;
+use super::history::{Entry, Happening, Sent};
+use super::operations::Order;
+use super::scenarios::{order, retry, world};
+use super::world::{Mischief, World};
+use ferrite::core::ledger::DeliveryOutcome;
+use std::collections::BTreeSet;
+
+/// The rules that must notice, and no others.
+fn expect(world: &World, rules: &[&str]) {
+    let found = violations(&world.history, &world.plan);
+    let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, rules, "{found:?}\n{}", world.history.tail(60));
+}
+
+/// A run of one webhook by `script`, then of nothing but success, with `events` on one key.
+fn run(order: Order, script: &[Script], events: u32, mischief: Mischief) -> World {
+    let mut world = world(Plan::quiet());
+    world.create("hook", order);
+    world.run_for(1000);
+    world.mischief = mischief;
+    world.endpoints[0].script.extend(script);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    for _ in 0..events {
+        world.trigger(3, false);
+    }
+    world.drain();
+    world
+}
+
+/// A run that breaks no rule, to tamper with.
+fn clean(script: &[Script], events: u32) -> World {
+    let world = run(order(0), script, events, Mischief::None);
+    expect(&world, &[]);
+    world
+}
+
+/// The place of the `number`th request in the history, and the request.
+fn sent(world: &World, number: usize) -> (usize, Sent) {
+    let mut sents = world.history.entries.iter().enumerate().filter_map(|(at, entry)| {
+        let Happening::Sent(sent) = &entry.what else { return None };
+        Some((at, sent.clone()))
+    });
+    sents.nth(number).expect("so many requests")
+}
+
+fn change_sent(world: &mut World, number: usize, edit: impl FnOnce(&mut Sent)) {
+    let (at, _) = sent(world, number);
+    let Happening::Sent(sent) = &mut world.history.entries[at].what else { unreachable!() };
+    edit(sent);
+}
+
+/// Puts another entry behind the one at `at`.
+fn insert_after(world: &mut World, at: usize, what: Happening) {
+    let Entry { at: time, call, .. } = world.history.entries[at];
+    world.history.entries.insert(at + 1, Entry { at: time, call, what });
+}
+
+fn each(world: &mut World, mut edit: impl FnMut(&mut Happening)) {
+    world.history.entries.iter_mut().for_each(|entry| edit(&mut entry.what));
+}
+
+#[test]
+fn agreement_notices_a_spurious_call_that_did_something() {
+    let mut world = clean(&[], 1);
+    let (at, _) = sent(&world, 0);
+    let changed = Some("something".to_owned());
+    insert_after(&mut world, at, Happening::Spurious { shard: 0, changed });
+    expect(&world, &["agreement"]);
+}
+
+#[test]
+fn order_notices_events_that_change_places() {
+    let mut world = clean(&[], 3);
+    each(&mut world, |what| {
+        if let Happening::Accepted { event, .. } = what {
+            *event = [1, 0, 2][*event as usize];
+        }
+    });
+    expect(&world, &["order"]);
+}
+
+#[test]
+fn overlap_notices_a_lane_that_sends_twice_at_once() {
+    let mut world = clean(&[], 2);
+    let (at, first) = sent(&world, 0);
+    insert_after(&mut world, at, Happening::Sent(Sent { link: 99, ..first }));
+    expect(&world, &["overlap"]);
+}
+
+#[test]
+fn invention_notices_an_event_that_nobody_triggered() {
+    let mut world = clean(&[], 1);
+    let (at, mut invented) = sent(&world, 0);
+    (invented.link, invented.event, invented.key, invented.name.id) = (99, Some(77), 77, 77);
+    insert_after(&mut world, at, Happening::Sent(invented));
+    expect(&world, &["invention"]);
+}
+
+#[test]
+fn accounting_notices_a_lost_event() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", order(0));
+    world.run_for(1000);
+    world.mischief = Mischief::LoseEvents(4);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.trigger(4, false);
+    world.drain();
+    // What is lost is also never sent.
+    expect(&world, &["accounting", "progress"]);
+}
+
+#[test]
+fn accounting_notices_a_drop_that_is_not_counted() {
+    let mut world = world(Plan { pending_max: 1, ..Plan::quiet() });
+    world.create("hook", order(0));
+    world.run_for(1000);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, true);
+    world.run_for(700);
+    world.trigger(3, true);
+    world.run_for(700);
+    let counters = world.lives[0].ledger.counters(0);
+    assert_eq!(counters.dropped.get(), 1, "the second found the queue full");
+    counters.dropped.subtract(1);
+    world.drain();
+    expect(&world, &["accounting"]);
+}
+
+#[test]
+fn settled_notices_what_is_left_over() {
+    for left in 0..3 {
+        let mut world = clean(&[], 1);
+        each(&mut world, |what| {
+            if let Happening::Settled { links_open, deliveries_pending, timers_left } = what {
+                *[links_open, deliveries_pending, timers_left][left] += 1;
+            }
+        });
+        expect(&world, &["settled"]);
+    }
+}
+
+#[test]
+fn outcomes_notices_an_attempt_that_is_logged_as_another() {
+    let mut world = clean(&[], 1);
+    each(&mut world, |what| {
+        if let Happening::Attempt(attempt) = what {
+            attempt.status = Some(204);
+        }
+    });
+    expect(&world, &["outcomes"]);
+}
+
+#[test]
+fn tests_notices_a_test_without_an_outcome() {
+    let mut world = clean(&[], 1);
+    let (at, _) = sent(&world, 0);
+    insert_after(&mut world, at, Happening::TestAsked { token: 9 });
+    expect(&world, &["tests"]);
+}
+
+#[test]
+fn attempts_notices_one_too_many_and_one_too_few() {
+    for retries in [2, 4] {
+        let mut world = clean(&[Script::Status(500, 1000); 4], 1);
+        each(&mut world, |what| {
+            if let Happening::Learned { terms, .. } = what {
+                terms.retry.retries = retries;
+            }
+        });
+        expect(&world, &["attempts"]);
+    }
+}
+
+#[test]
+fn attempts_notices_a_redirect_taken_for_success() {
+    let mut world = clean(&[Script::Status(302, 1000), Script::Status(302, 1000)], 1);
+    let mut first = true;
+    each(&mut world, |what| {
+        if let Happening::Attempt(attempt) = what
+            && std::mem::take(&mut first)
+        {
+            attempt.outcome = DeliveryOutcome::Ok;
+        }
+    });
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "attempts"), "{rules:?}");
+}
+
+#[test]
+fn retry_times_notices_a_clock_that_is_ahead() {
+    let patient = Order { retry: retry(3, 1000), ..order(0) };
+    let world = run(patient, &[Script::Reset], 1, Mischief::ClockAhead(900_000));
+    expect(&world, &["retry times"]);
+}
+
+#[test]
+fn holds_notices_a_retry_after_that_is_not_obeyed() {
+    let mut world = clean(&[Script::Busy(Wish::Seconds(2))], 1);
+    each(&mut world, |what| {
+        if let Happening::Ended(ended) = what
+            && let super::history::End::Status { retry_at: Some(at), .. } = &mut ended.end
+        {
+            *at += 1_000_000;
+        }
+    });
+    expect(&world, &["holds"]);
+}
+
+#[test]
+fn holds_notices_a_request_to_a_disabled_webhook() {
+    let mut world = clean(&[], 3);
+    let (at, _) = sent(&world, 0);
+    insert_after(&mut world, at, Happening::StatusSet { webhook: 0, active: false });
+    expect(&world, &["holds"]);
+}
+
+#[test]
+fn identity_notices_a_body_or_signature_that_changes() {
+    for body in [true, false] {
+        let mut world = clean(&[Script::Status(500, 1000)], 1);
+        change_sent(&mut world, 1, |sent| match body {
+            true => sent.body ^= 1,
+            false => sent.signature = None,
+        });
+        expect(&world, &["identity"]);
+    }
+}
+
+#[test]
+fn duplicates_notices_a_driver_that_denies_answers() {
+    let world = run(order(0), &[], 1, Mischief::DenyAnswers);
+    expect(&world, &["duplicates"]);
+}
+
+#[test]
+fn stale_notices_a_used_connection_after_a_stale_one() {
+    let mut world = world(Plan { wake_us: Some(0), ..Plan::quiet() });
+    world.create("hook", order(0));
+    world.endpoints[0].script.push_back(Script::Status(200, 1000));
+    // A reused connection on which the endpoint only breaks.
+    world.endpoints[0].script.push_back(Script::Reset);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.trigger(3, false);
+    world.drain();
+    expect(&world, &[]);
+    change_sent(&mut world, 2, |sent| sent.reused = true);
+    expect(&world, &["stale"]);
+}
+
+#[test]
+fn deadlines_notices_a_timer_that_sleeps() {
+    let once = Order { retry: retry(0, 0), ..order(0) };
+    let world = run(once, &[Script::Hang], 1, Mischief::SleepyTimeouts(1_000_000));
+    expect(&world, &["deadlines"]);
+}
+
+#[test]
+fn deadlines_notices_a_connection_used_after_a_timeout() {
+    let mut world = clean(&[Script::Hang], 1);
+    let (_, timed_out) = sent(&world, 0);
+    change_sent(&mut world, 1, |sent| sent.link = timed_out.link);
+    expect(&world, &["deadlines"]);
+}
+
+#[test]
+fn windows_notices_too_much_at_once() {
+    let at_once = || {
+        let mut world = world(Plan::quiet());
+        world.create("hook", order(0));
+        world.run_for(1000);
+        world.endpoints[0].forever = Some(Script::Status(200, 50_000));
+        (0..5).for_each(|key| {
+            world.trigger(key, false);
+        });
+        world.drain();
+        expect(&world, &[]);
+        world
+    };
+    let mut deliveries = at_once();
+    each(&mut deliveries, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.window = 4;
+        }
+    });
+    expect(&deliveries, &["windows"]);
+    let mut connections = at_once();
+    connections.plan.endpoint_connections_max = 4;
+    expect(&connections, &["windows"]);
+}
+
+#[test]
+fn progress_notices_a_retry_that_is_overslept() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", order(0));
+    world.run_for(1000);
+    world.mischief = Mischief::SleepyTimeouts(1_000_000);
+    world.endpoints[0].script.push_back(Script::Reset);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.run_for(500_000);
+    world.want_checkpoint();
+    world.drain();
+    expect(&world, &["progress"]);
+}
+
+/// Every rule has a control above.
+#[test]
+fn no_rule_is_without_a_control() {
+    let here = include_str!("controls.rs");
+    let shown: BTreeSet<&str> =
+        here.split("&[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for (name, _) in RULES {
+        assert!(shown.contains(name), "rule \"{name}\" has no control");
+    }
+}

@@ -91,6 +91,8 @@ pub struct Plan {
     pub pending_max: usize,
     /// How late the driver's timer is.
     pub late_us: u64,
+    /// How long a woken connection takes to write; `None` leaves it to chance.
+    pub wake_us: Option<u64>,
 }
 
 impl Plan {
@@ -112,6 +114,7 @@ impl Plan {
             idle_timeout_ms: dice.pick(&[50, 1000, 30_000]),
             pending_max: if faults.overload { dice.pick(&[1, 5, 20]) } else { 100_000 },
             late_us: dice.pick(&[0, 0, 1000]),
+            wake_us: None,
         }
     }
 
@@ -132,6 +135,7 @@ impl Plan {
             idle_timeout_ms: 30_000,
             pending_max: 100_000,
             late_us: 0,
+            wake_us: None,
         }
     }
 }

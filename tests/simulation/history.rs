@@ -52,9 +52,6 @@ pub enum Happening {
         endpoint: usize,
         test: bool,
     },
-    Connected {
-        link: u32,
-    },
     /// A request was written.
     Sent(Sent),
     /// The endpoint's whole answer has reached the driver.
@@ -238,6 +235,14 @@ pub struct ShardRow {
 impl History {
     pub fn add(&mut self, at: u64, call: u64, what: Happening) {
         self.entries.push(Entry { at, call, what });
+    }
+
+    /// The requests, each with the time at which it was written.
+    pub fn sents(&self) -> impl Iterator<Item = (u64, &Sent)> {
+        self.entries.iter().filter_map(|entry| match &entry.what {
+            Happening::Sent(sent) => Some((entry.at, sent)),
+            _ => None,
+        })
     }
 
     /// The last entries, one a line.

@@ -1,6 +1,6 @@
 //! Connections, as a worker's tasks carry them and as endpoints treat them.
 
-use super::endpoints::{self, Afterwards, Answer, Reaction};
+use super::endpoints::{self, Afterwards, Answer, Reaction, Script};
 use super::history::{End, Ended, Happening, RequestName, Sent};
 use super::request;
 use super::world::{BOOT, Mischief, Todo, WALL_START_US, Why, World};
@@ -69,7 +69,8 @@ impl World {
             Action::Wake(connection) => match self.link(shard, connection) {
                 Some(link) if self.links[link as usize].is_idle() => {
                     self.assign(link);
-                    let wait_us = self.dice.pick(&[0, 0, 1, 30]);
+                    let by_chance = self.dice.pick(&[0, 0, 1, 30]);
+                    let wait_us = self.plan.wake_us.unwrap_or(by_chance);
                     self.later(wait_us, Todo::Write { link });
                 }
                 _ => self.broken(format!("{connection:?} is woken, but it is not idle")),
@@ -188,7 +189,6 @@ impl World {
         match result {
             Ok(()) => {
                 state.state = State::Open;
-                self.note(Happening::Connected { link });
                 if self.with_shard(shard, Why::Other, |shard, _| shard.handle_connected(id)) {
                     self.write(link);
                 } else {
@@ -246,8 +246,9 @@ impl World {
         match self.read_request(link, &bytes) {
             Ok(sent) => {
                 self.links[link as usize].request = Some(sent.name);
+                let key = sent.key;
                 self.note(Happening::Sent(sent));
-                self.react(link);
+                self.react(link, key);
             }
             Err(message) => self.broken(format!("link {link}: {message}: {bytes:?}")),
         }
@@ -296,7 +297,7 @@ impl World {
     }
 
     /// The endpoint gets a request and does something about it.
-    fn react(&mut self, link: u32) {
+    fn react(&mut self, link: u32, key: u32) {
         let write_fails =
             !self.healed && self.plan.faults.write_failures && self.endpoint_dice.chance(30);
         let state = &mut self.links[link as usize];
@@ -316,7 +317,7 @@ impl World {
             state.answer = spoken;
             return;
         }
-        let reaction = self.draw_reaction(link);
+        let reaction = self.draw_reaction(link, key);
         let state = &mut self.links[link as usize];
         (state.answer, state.afterwards) = (reaction.answer, reaction.afterwards);
         let mut wait_us = 0;
@@ -330,11 +331,14 @@ impl World {
         }
     }
 
-    fn draw_reaction(&mut self, link: u32) -> Reaction {
+    fn draw_reaction(&mut self, link: u32, key: u32) -> Reaction {
         let unix_seconds = (WALL_START_US + self.now) / 1_000_000;
         let seated = &mut self.endpoints[self.links[link as usize].endpoint];
         if self.healed {
             return endpoints::well(200, 500);
+        }
+        if seated.hanging_key == Some(key) {
+            return endpoints::scripted(Script::Hang, unix_seconds);
         }
         if let Some(script) = seated.script.pop_front().or(seated.forever) {
             return endpoints::scripted(script, unix_seconds);

@@ -124,6 +124,8 @@ pub struct Seated {
     pub script: VecDeque<Script>,
     /// Repeats when the script is at its end.
     pub forever: Option<Script>,
+    /// Requests of this key are never answered.
+    pub hanging_key: Option<u32>,
 }
 
 pub struct World {

@@ -183,6 +183,10 @@ impl Shard {
             return;
         }
         for _ in 0..self.pool.starved.len() {
+            if self.connections.len() >= self.config.connections_max {
+                // The others keep their places.
+                return;
+            }
             let Some(endpoint) = self.pool.starved.pop_front() else { return };
             self.endpoints[endpoint].starved = false;
             self.pump(now, endpoint);
@@ -223,7 +227,8 @@ impl Shard {
         index
     }
 
-    /// Makes room for a connection by closing the least recently used idle one of some endpoint.
+    /// Makes room for a connection by closing an idle one: the least recently used of the first
+    /// endpoint that has any.
     fn close_an_idle_one(&mut self) -> bool {
         let victim = self.endpoints.iter().find_map(|(_, endpoint)| endpoint.idle.first().copied());
         if let Some(index) = victim {
@@ -280,6 +285,11 @@ impl Shard {
         self.pool.freed = true;
         self.remove_endpoint_if_unused(connection.endpoint);
         connection
+    }
+
+    /// When the exchange that a connection is busy with must be over.
+    pub fn deadline(&self, id: ConnectionId) -> Option<Tick> {
+        self.find(id).map(|index| self.connections[index].deadline)
     }
 
     /// The connection is open, TLS included. `false`: it is not wanted any more, close it.
@@ -388,7 +398,8 @@ impl Shard {
         self.settle_and_pump_elsewhere(now, endpoint, job, began, Ok(response), reader.snippet());
         let Some(connection) = self.connections.get_mut(index) else { return Step::Close };
         connection.reader = reader;
-        let gives_way = !self.pool.starved.is_empty();
+        let itself = usize::from(self.endpoints[endpoint].starved);
+        let gives_way = self.pool.starved.len() > itself;
         let may_go_on = !gives_way || !connection.exchanges.is_multiple_of(EXCHANGES_WHILE_STARVED);
         if may_go_on && let Some(lane) = self.next_lane(now.tick, endpoint) {
             self.assign(now.tick, index as u32, lane);

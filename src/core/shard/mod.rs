@@ -16,8 +16,9 @@
 //! handle_read ───▶ connection: one exchange ──▶ settle: done, again later, or dead
 //! ```
 //!
-//! Every step is constant time: a bad key with 100 000 events behind it, or a hung endpoint,
-//! costs the others nothing.
+//! No step looks through a queue: a bad key with 100 000 events behind it, or a hung endpoint,
+//! costs the others nothing. What is looked through, now and then, are connections (when a
+//! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
 mod connections;
 mod intake;
@@ -84,6 +85,8 @@ pub struct Totals {
     pub connections_reused: super::ledger::Counter,
     /// Times the worker was started again after a breakdown.
     pub restarts: super::ledger::Counter,
+    /// Accepted events that broke the worker twice and were given up.
+    pub events_abandoned: super::ledger::Counter,
 }
 
 impl Shared {

@@ -1,7 +1,7 @@
 //! A worker broke down: what was accepted is carried over into a fresh shard.
 
-use super::lanes::{EventRecord, LaneKey};
-use super::{Shard, ShardConfig};
+use super::lanes::{EventRecord, LaneKey, LaneState, ReadyList};
+use super::{Action, Shard, ShardConfig};
 use crate::base::time::Now;
 use crate::core::failure::Failure;
 use std::collections::HashMap;
@@ -10,8 +10,9 @@ impl Shard {
     /// A fresh shard with everything that this one had accepted and not finished, in order.
     ///
     /// The old one may be inconsistent: its driver panicked, maybe in the middle of a change. So
-    /// nothing is taken over but the deliveries themselves; lanes, windows and connections are
-    /// built anew. Deliveries that were under way are sent again and not counted as attempts.
+    /// nothing is taken over but the deliveries themselves and until when they wait; lanes, windows
+    /// and connections are built anew. Deliveries that were under way are sent again and not
+    /// counted as attempts.
     #[must_use]
     pub fn salvage(mut self, now: Now) -> Shard {
         let config = ShardConfig { seed: self.random.next_u64(), ..self.config.clone() };
@@ -39,10 +40,42 @@ impl Shard {
             fresh.append_delivery(key, event, attempts);
         }
         fresh.recount();
+        fresh.keep_waiting(&self);
         self.fail_tests(now, &mut fresh);
         fresh.totals().restarts.add(1);
         fresh.pump_all(now.tick);
         fresh
+    }
+
+    /// Retries wait as long as they would have, and endpoints that asked for a pause get it: a
+    /// breakdown must not turn into a storm.
+    fn keep_waiting(&mut self, old: &Shard) {
+        for (slot, webhook) in self.webhooks.iter_mut().enumerate() {
+            let Some(webhook) = webhook else { continue };
+            webhook.ready = ReadyList::default();
+            if let Some(Some(old)) = old.webhooks.get(slot)
+                && old.definition.id == webhook.definition.id
+            {
+                webhook.hold_until = old.hold_until;
+                self.timers.hold_over(old.hold_until, slot as u32);
+            }
+        }
+        let due = old.retries_due();
+        for lane in self.lanes.iter().map(|(index, _)| index as u32).collect::<Vec<_>>() {
+            let state = &mut self.lanes[lane as usize];
+            match due.get(&state.key) {
+                Some(&at) => {
+                    state.state = LaneState::Waiting;
+                    self.timers.lane_due(at, lane, state.generation);
+                }
+                None => self.ready_at_end(lane),
+            }
+        }
+        for slot in 0..self.webhooks.len() as u32 {
+            self.update_full(slot);
+        }
+        // The news may have been lost with the old shard's actions.
+        self.actions.push_back(Action::RoomMade);
     }
 
     /// Brings the counts of what is pending and under way back in line with what there is.

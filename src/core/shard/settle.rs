@@ -186,6 +186,8 @@ impl Shard {
             Verdict::Gone => {
                 if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
                     webhook.definition.ledger.set_status(WebhookStatus::Gone);
+                    // Callers that wait for its full queue need not wait for it any more.
+                    self.actions.push_back(Action::RoomMade);
                 }
                 self.ready_at_front(lane);
             }

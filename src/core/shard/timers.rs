@@ -1,12 +1,12 @@
 //! What happens because time passed.
 
 use super::connections::Job;
-use super::lanes::LaneState;
+use super::lanes::{LaneKey, LaneState};
 use super::{Action, Shard};
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 /// What a timer is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -101,6 +101,17 @@ impl Shard {
         }
     }
 
+    /// Until when the heads of the lanes wait that wait for their retry.
+    pub(super) fn retries_due(&self) -> HashMap<LaneKey, Tick> {
+        let waiting = self.timers.heap.iter().filter_map(|Reverse((at, due))| {
+            let Due::Lane { lane, generation } = *due else { return None };
+            let lane = self.lanes.get(lane as usize)?;
+            let is_this = lane.generation == generation && lane.state == LaneState::Waiting;
+            is_this.then_some((lane.key, *at))
+        });
+        waiting.collect()
+    }
+
     /// Ends the exchanges whose deadline has passed (DEL-5).
     fn expire_exchanges(&mut self, now: Now) {
         let mut next = None;
@@ -119,9 +130,7 @@ impl Shard {
         for index in due {
             let id = self.connection_id(index as u32);
             self.actions.push_back(Action::Close(id));
-            // An answer whose head is complete counts, however slowly its body drips.
-            let answered = self.connections[index].reader.finish();
-            self.end_connection(now, index, answered.map_err(|_| Failure::Timeout));
+            self.end_connection(now, index, Err(Failure::Timeout));
         }
     }
 

@@ -5,7 +5,7 @@ use super::super::history::{Attempt, Checkpoint, End, Ended, Entry, Happening, H
 use super::at;
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{DeliveryOutcome, Tally};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the counters of one webhook on one shard, or of one shard, must be.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -201,11 +201,15 @@ fn compare_call(ended: &mut Vec<Ended>, logged: &mut Vec<Attempt>) -> Result<(),
     }
 }
 
+/// The shard that makes the test deliveries.
+const TESTING_SHARD: usize = 0;
+
 /// Whoever asks for a test delivery gets one outcome, and it is that of its exchange.
 pub fn tests(history: &History, _: &Plan) -> Result<(), String> {
     let mut asked: BTreeMap<u64, bool> = BTreeMap::new();
     let mut ends: Vec<(u64, Ended)> = Vec::new();
     let mut done = Vec::new();
+    let mut broke_down = BTreeSet::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::TestAsked { token } => drop(asked.insert(*token, false)),
@@ -216,7 +220,12 @@ pub fn tests(history: &History, _: &Plan) -> Result<(), String> {
                 }
                 if *failure != Some(Failure::Internal) {
                     done.push((entry.call, *status, *failure));
+                } else if !broke_down.contains(&TESTING_SHARD) {
+                    return Err(at(entry.at, "a test was lost, but no worker broke down"));
                 }
+            }
+            Happening::Salvaged { shard } => {
+                broke_down.insert(*shard);
             }
             _ => {}
         }

@@ -92,24 +92,22 @@ pub fn delay_us_max(policy: &RetryPolicy, counted: u32) -> u64 {
 /// No retry comes before the policy's delay has passed.
 pub fn retry_times(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
-    let mut earliest: BTreeMap<RequestName, (usize, u64)> = BTreeMap::new();
+    let mut earliest: BTreeMap<RequestName, u64> = BTreeMap::new();
     for entry in &history.entries {
         known.follow(entry);
         match &entry.what {
             Happening::Attempt(attempt) if attempt.status != Some(GONE) => {
                 let Some(terms) = known.of(attempt.shard, attempt.name.webhook) else { continue };
                 let due = entry.at + delay_us_min(&terms.retry, attempt.attempt);
-                earliest.insert(attempt.name, (attempt.shard, due));
+                earliest.insert(attempt.name, due);
             }
             Happening::Sent(sent) => {
-                if let Some((_, due)) = earliest.get(&sent.name)
+                if let Some(due) = earliest.get(&sent.name)
                     && sent.assigned_at < *due
                 {
                     return Err(at(entry.at, &format!("not before {due} us: {sent:?}")));
                 }
             }
-            // Waiting times end with the life of the worker that kept them.
-            Happening::Salvaged { shard } => earliest.retain(|_, (of, _)| of != shard),
             _ => {}
         }
     }
@@ -186,7 +184,6 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
                     return Err(at(entry.at, &message));
                 }
             }
-            Happening::Salvaged { shard } => holds.retain(|(of, _), _| *of != Some(*shard)),
             _ => {}
         }
         known.follow(entry);

@@ -55,7 +55,8 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
                 quiet.insert(*webhook, if *active { 0 } else { u64::MAX });
             }
             Happening::Sent(sent) => {
-                if again.remove(&sent.name).is_some() && sent.reused {
+                let was_stale = again.remove(&sent.name).is_some();
+                if was_stale && sent.reused {
                     return Err(at(entry.at, &format!("on a used connection again: {sent:?}")));
                 }
             }

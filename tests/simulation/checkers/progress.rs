@@ -68,7 +68,8 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                 waits.revisions.insert(sent.link, sent.revision);
             }
             Happening::Learned { shard, webhook, terms } => {
-                if waits.moved.insert((*shard, *webhook), terms.revision) != Some(terms.revision) {
+                let before = waits.moved.insert((*shard, *webhook), terms.revision);
+                if before != Some(terms.revision) {
                     waits.holds.remove(&(*shard, *webhook));
                 }
             }
