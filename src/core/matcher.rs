@@ -10,7 +10,7 @@
 //!
 //! A key is walked through the trie of prefixes, the trie of suffixes and the automaton, each of
 //! which may be empty. No step takes more than a time fixed by the pattern set, so matching is
-//! linear in the key for any set; see [`automaton`] for what bounds the automaton.
+//! linear in the key for any set; see `automaton` for what bounds the automaton.
 
 mod automaton;
 mod plan;

@@ -2,7 +2,7 @@
 //! and the events that come of them.
 //!
 //! It is small on purpose: one thread, no persistence, replies as Redis gives them. What it does
-//! better than watching a server from outside is the point of mutation ([`session`]): every event
+//! better than watching a server from outside is the point of mutation (`session`): every event
 //! carries the new value, the old one and the time to live, and keys expire when they are due.
 
 mod arguments;
