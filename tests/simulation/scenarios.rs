@@ -266,6 +266,28 @@ fn a_request_never_goes_to_an_endpoint_that_was_left() {
     assert!(withdrawn > 0, "the change never came in time to matter");
 }
 
+/// Nor after its connection turned out to be stale.
+#[test]
+fn a_stale_request_follows_its_webhook() {
+    let mut world = quiet(1);
+    world.endpoints.push(Default::default());
+    // The second request finds the connection in use, and it breaks without a word.
+    world.endpoints[0].script.extend([Script::Status(200, 1000), Script::Reset]);
+    world.endpoints[1].forever = Some(Script::Status(200, 1000));
+    world.trigger(1, false);
+    world.trigger(1, false);
+    while world.history.sents().count() < 2 {
+        world.step(u64::MAX);
+    }
+    world.move_to(0, 1);
+    world.take_in(0);
+    finish(&mut world);
+    let places: Vec<_> =
+        world.history.sents().map(|(_, sent)| (sent.endpoint, sent.attempt)).collect();
+    assert_eq!(places, [(0, 1), (0, 1), (1, 1)]);
+    assert_eq!(tally(&world, 0).resent, 1);
+}
+
 /// The last word of an endpoint that was left does not disable the webhook, nor hold it up.
 #[test]
 fn an_endpoint_that_was_left_has_no_say() {
