@@ -51,16 +51,25 @@ impl Link {
 /// The link was closed: stop at once, there is nobody to report to.
 struct Cancelled;
 
-/// Lets `future` run until it is done or the link is closed.
+/// Lets `future` run until it is done or the link is closed. A signal for another reason is
+/// passed on to whoever waits for it next.
 async fn until_closed<T>(link: &Link, future: impl Future<Output = T>) -> Result<T, Cancelled> {
     let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        if link.signal.poll(context).is_ready() && link.closed.get() {
+    let mut signalled = false;
+    let result = std::future::poll_fn(|context| {
+        if link.signal.poll(context).is_ready() {
+            signalled = true;
+        }
+        if link.closed.get() {
             return Poll::Ready(Err(Cancelled));
         }
         future.as_mut().poll(context).map(Ok)
     })
-    .await
+    .await;
+    if signalled {
+        link.signal.raise();
+    }
+    result
 }
 
 /// The connection's task.
