@@ -157,6 +157,9 @@ fn deliveries_are_bounded(history: &History) -> Result<(), String> {
     // The widest window of each webhook on each shard, and the call that changed it last.
     let mut widest: BTreeMap<(usize, u32), (u32, u64)> = BTreeMap::new();
     let mut open: BTreeMap<u32, (usize, u32)> = BTreeMap::new();
+    let mut resent: BTreeSet<RequestName> = BTreeSet::new();
+    // A stale connection whose request was not written yet leaves no name: its call does.
+    let mut stale_calls: BTreeSet<u64> = BTreeSet::new();
     for entry in &history.entries {
         known.follow(entry);
         match &entry.what {
@@ -169,15 +172,24 @@ fn deliveries_are_bounded(history: &History) -> Result<(), String> {
                 open.insert(sent.link, place);
                 let under_way = open.values().filter(|other| **other == place).count();
                 let Some(terms) = known.of(place.0, place.1) else { continue };
-                // A narrower window holds for what is begun under it.
+                // A narrower window holds for what is begun under it, which a request that met a
+                // stale connection was not.
+                let again = resent.remove(&sent.name) || stale_calls.contains(&sent.assigned_call);
                 let (widest, changed) = widest.get(&place).copied().unwrap_or_default();
-                let bound = if sent.assigned_call > changed { terms.window } else { widest };
+                let bound =
+                    if sent.assigned_call > changed && !again { terms.window } else { widest };
                 if under_way > bound as usize {
                     let message = format!("{under_way} of {bound} under way: {sent:?}");
                     return Err(at(entry.at, &message));
                 }
             }
-            Happening::Ended(ended) => drop(open.remove(&ended.link)),
+            Happening::Ended(ended) => {
+                open.remove(&ended.link);
+                if ended.end == End::Stale {
+                    resent.extend(ended.request);
+                    stale_calls.insert(entry.call);
+                }
+            }
             _ => {}
         }
     }

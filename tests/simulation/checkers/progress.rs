@@ -8,6 +8,9 @@ use super::order::Lanes;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The end of a hold that was given as a date is rounded up to a millisecond.
+const HOLD_GRAIN_US: u64 = 1000;
+
 /// What keeps deliveries from being sent, as far as the history tells.
 #[derive(Default)]
 struct Waits {
@@ -96,7 +99,10 @@ impl Waits {
         for row in &checkpoint.rows {
             let Some(terms) = self.known.of(row.shard, row.webhook) else { continue };
             let place = (row.shard, row.webhook);
-            let held = self.holds.get(&place).is_some_and(|until| until + plan.late_us >= now);
+            let held = self
+                .holds
+                .get(&place)
+                .is_some_and(|until| until + plan.late_us + HOLD_GRAIN_US >= now);
             let heard = self.enabled.get(&row.webhook);
             let unheard = heard.is_some_and(|shards| !shards.contains(&row.shard));
             if row.status != WebhookStatus::Active || held || unheard {
