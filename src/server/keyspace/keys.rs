@@ -3,9 +3,9 @@
 use super::arguments::{integer, is_word, parse_integer};
 use super::commands::Outcome;
 use super::error::CommandError;
-use super::glob::glob_matches;
 use super::session::Session;
 use super::value::Value;
+use crate::core::glob::Glob;
 use crate::server::reply::Reply;
 
 pub(super) fn del(session: &mut Session<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> Outcome {
@@ -26,11 +26,12 @@ pub(super) fn type_of(session: &mut Session<'_>, args: &[&[u8]], reply: &mut Rep
 }
 
 pub(super) fn keys(session: &mut Session<'_>, args: &[&[u8]], reply: &mut Reply<'_>) -> Outcome {
+    let pattern = Glob::parse(args[1]);
     let matching: Vec<_> = session
         .table()
         .into_iter()
         .flat_map(|table| table.iter())
-        .filter(|(key, entry)| session.is_live(entry) && glob_matches(args[1], key))
+        .filter(|(key, entry)| session.is_live(entry) && pattern.matches(key))
         .map(|(key, _)| key)
         .collect();
     reply.array(matching.len());

@@ -10,7 +10,6 @@ mod commands;
 mod counters;
 mod error;
 mod expiry;
-mod glob;
 mod hashes;
 mod keys;
 mod lists;

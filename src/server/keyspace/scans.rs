@@ -3,10 +3,10 @@
 use super::arguments::{integer, is_word};
 use super::commands::Outcome;
 use super::error::CommandError;
-use super::glob::glob_matches;
 use super::session::Session;
 use super::table::Table;
 use super::value::{Hash, Kind, Set, SortedSet};
+use crate::core::glob::Glob;
 use crate::server::reply::{Reply, format_double};
 
 /// Elements visited per call, unless COUNT says otherwise.
@@ -15,9 +15,9 @@ const COUNT_DEFAULT: usize = 10;
 const WHOLE_ELEMENTS_MAX: usize = 128;
 
 /// The options of a scan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct ScanOptions<'a> {
-    pattern: Option<&'a [u8]>,
+    pattern: Option<Glob>,
     count: usize,
     type_name: Option<&'a [u8]>,
 }
@@ -36,7 +36,7 @@ impl<'a> ScanOptions<'a> {
                     }
                     options.count = usize::try_from(count).unwrap_or(usize::MAX);
                 }
-                () if is_word(word, "MATCH") => options.pattern = Some(value),
+                () if is_word(word, "MATCH") => options.pattern = Some(Glob::parse(value)),
                 () if of_keys && is_word(word, "TYPE") => options.type_name = Some(value),
                 () => return Err(CommandError::Syntax),
             }
@@ -46,7 +46,7 @@ impl<'a> ScanOptions<'a> {
     }
 
     fn matches(&self, element: &[u8]) -> bool {
-        self.pattern.is_none_or(|pattern| glob_matches(pattern, element))
+        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(element))
     }
 }
 
