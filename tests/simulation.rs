@@ -9,7 +9,6 @@
 //! ```
 
 #![allow(clippy::collapsible_match, reason = "a guard that changes something is hard to see")]
-#![allow(dead_code, reason = "the scenarios that use the rest are still to come")]
 
 mod simulation {
     pub mod audit;
