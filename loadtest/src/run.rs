@@ -24,6 +24,9 @@ pub struct Options {
     /// Bytes of each value.
     #[arg(long, default_value_t = 100)]
     value_bytes: usize,
+    /// Deliveries that wait at most: the generator pauses beyond.
+    #[arg(long, default_value_t = 1000)]
+    backlog: usize,
     /// Sign the bodies.
     #[arg(long)]
     secret: Option<String>,
@@ -39,6 +42,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = WebhookConfig::default();
     config.workers.workers = 1;
+    config.queue.max_pending = options.backlog;
     config.workers.pin_cores = options.core.into_iter().collect();
     if let Some(core) = options.core.filter(|_| !options.latency) {
         monoio::utils::bind_to_cpu_set([core])?;
@@ -72,7 +76,7 @@ fn as_fast_as_possible(
             let event = event(key.as_bytes(), &value);
             while matches!(manager.offer(&event, WhenFull::Refuse), Ok(Admission::Full)) {
                 // The worker shares this core: give it up until there is room for many.
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(1));
                 if Instant::now() >= end {
                     return;
                 }
