@@ -61,6 +61,9 @@ fn watch_while_busy(inboxes: &[Arc<Inbox<Ring>>], stopping: &AtomicBool) {
         if traffic {
             last_traffic = Instant::now();
         } else if last_traffic.elapsed() >= Duration::from_millis(limits::RINGER_IDLE_MS) {
+            // Workers that this thread has rung awake have left a token. It is stale: whatever it
+            // told of is seen below. Only one that comes after `unwatch` must end the sleep.
+            std::thread::park_timeout(Duration::ZERO);
             // All or none: one that stays watched keeps the ringer awake for all.
             if inboxes.iter().all(|inbox| inbox.unwatch()) {
                 return;
