@@ -43,10 +43,6 @@ impl EventRecord {
     pub(super) fn key(&self) -> &[u8] {
         &self.buffer[self.body_bytes as usize..]
     }
-
-    pub(super) fn buffer_capacity(&self) -> usize {
-        self.buffer.capacity()
-    }
 }
 
 /// An event on its way to one webhook.

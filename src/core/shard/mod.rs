@@ -202,17 +202,6 @@ impl Shard {
         self.deliveries.len()
     }
 
-    /// Bytes that the shard keeps for pending deliveries beside their payloads, and the bytes of
-    /// the payloads.
-    pub fn memory(&self) -> (usize, usize) {
-        let records = self.events.capacity() * size_of::<EventRecord>()
-            + self.deliveries.capacity() * size_of::<Delivery>()
-            + self.lanes.capacity() * size_of::<Lane>()
-            + self.lane_index.allocation_size();
-        let payloads = self.events.iter().map(|(_, event)| event.buffer_capacity()).sum();
-        (records, payloads)
-    }
-
     fn totals(&self) -> &Totals {
         &self.shared.totals[self.config.worker]
     }
