@@ -1,9 +1,7 @@
 //! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
 
-mod run;
-mod sink;
-
 use clap::{Parser, Subcommand};
+use ferrite_loadtest::{run, sink};
 use std::net::SocketAddr;
 
 #[global_allocator]

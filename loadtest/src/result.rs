@@ -1,0 +1,157 @@
+//! What the harness measured, as JSON: written by `run`, `compare` and the scenarios, read by
+//! `report`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Any result file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ResultFile {
+    /// One run of the engine.
+    Run(RunResult),
+    /// The same run over and over with one setting varied.
+    Sweep(SweepResult),
+    /// The engine beside other senders.
+    Comparison(ComparisonResult),
+    /// A scenario with a verdict.
+    Scenario(ScenarioResult),
+}
+
+/// The machine that a result was measured on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Model of the processor.
+    pub processor: String,
+    /// Cores that the process may use.
+    pub cores: usize,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// The kernel's name and version.
+    pub kernel: String,
+    /// When it was measured, RFC 3339.
+    pub measured_at: String,
+    /// Version of the harness.
+    pub version: String,
+}
+
+/// One run of the engine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RunResult {
+    /// A name for tables and plots.
+    pub label: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// The options that the run was given, by their names on the command line.
+    pub settings: BTreeMap<String, String>,
+    /// Which core runs what, in words.
+    pub cores: String,
+    /// What the measured part lasted.
+    pub seconds: f64,
+    /// Events offered and accepted in that time.
+    pub events: u64,
+    /// Deliveries answered 2xx in that time.
+    pub deliveries: u64,
+    /// Deliveries per second.
+    pub deliveries_per_second: f64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Times the engine had no room for an event.
+    pub full: u64,
+    /// From the intended time of an event (open loop) or its offer (closed loop) to the sink's
+    /// answer, as far as it was measured.
+    pub latency: Option<Latency>,
+    /// By how much the generator was behind its schedule (open loop).
+    pub generator_lag: Option<Latency>,
+    /// Deliveries in each tenth of a second, from the start of the measured part.
+    pub per_tenth: Vec<u64>,
+    /// Why the run counts for nothing, if so.
+    pub void: Option<String>,
+}
+
+/// A distribution of times.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many values.
+    pub count: u64,
+    /// The mean, in microseconds.
+    pub mean_us: f64,
+    /// Quantile (0.5, 0.9, 0.99, ...) and value in microseconds, in ascending order, from the
+    /// minimum (0) to the maximum (1).
+    pub quantiles: Vec<(f64, f64)>,
+}
+
+impl Latency {
+    /// The value at the smallest recorded quantile that is not below `quantile`.
+    pub fn at(&self, quantile: f64) -> Option<f64> {
+        let found = self.quantiles.iter().find(|(at, _)| *at >= quantile);
+        found.or(self.quantiles.last()).map(|(_, value)| *value)
+    }
+}
+
+/// One setting varied.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SweepResult {
+    /// A name for tables and plots.
+    pub label: String,
+    /// The setting that was varied: `connections`, `workers`, `pipeline`, ...
+    pub setting: String,
+    /// Each value with its run.
+    pub points: Vec<(u64, RunResult)>,
+}
+
+/// Several senders, in turns, against the same sink.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ComparisonResult {
+    /// A name for tables and plots.
+    pub label: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Which core runs what, in words.
+    pub cores: String,
+    /// Seconds of each measurement.
+    pub seconds: f64,
+    /// The senders, in the order of their turns.
+    pub peers: Vec<PeerResult>,
+    /// Peers that were asked for and are not there, and why.
+    pub absent: Vec<(String, String)>,
+}
+
+/// One sender of a comparison.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PeerResult {
+    /// What it is.
+    pub name: String,
+    /// Requests per second, one per round.
+    pub rates: Vec<f64>,
+    /// Their median.
+    pub median: f64,
+    /// What it does beyond posting bytes: `signs`, `pipelines 16`, ...
+    pub notes: String,
+}
+
+/// A scenario and its verdict.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ScenarioResult {
+    /// `soak`, `isolation`, `chaos`.
+    pub label: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Whether everything held.
+    pub passed: bool,
+    /// What was looked at: the question, the answer, whether it is as it must be.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that a scenario looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+    /// Whether it is as it must be.
+    pub holds: bool,
+}
