@@ -115,6 +115,7 @@ fn shard(secret: Option<&str>) -> Shard {
         },
         timeout_ms: 5000,
         concurrency: 64,
+        pipeline: 1,
     };
     registry.create("w", settings, 0).unwrap();
     let config = ShardConfig {
@@ -153,7 +154,8 @@ fn shard_step(criterion: &mut Criterion) {
                     }
                 }
                 request.clear();
-                assert!(shard.write_request(now, connection.unwrap(), &mut request));
+                assert!(shard.write_requests(now, connection.unwrap(), &mut request));
+                assert!(!shard.handle_written(connection.unwrap()));
                 let step = shard.handle_read(now, connection.unwrap(), OK);
                 assert_eq!(step, Step::Idle);
             });

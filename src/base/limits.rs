@@ -46,6 +46,8 @@ pub const RETRY_DELAY_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
 /// Widest concurrency window of one webhook.
 pub const CONCURRENCY_MAX: u32 = 10_000;
+/// Most requests that one connection may carry at once (`PIPELINE`).
+pub const PIPELINE_MAX: u32 = 128;
 
 /// Largest event that is accepted: key, values and metadata together, in bytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -83,8 +85,13 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes one read from a connection can take.
 pub const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// A connection keeps its request buffer up to this size, in bytes.
-pub const REQUEST_BUFFER_KEPT_BYTES_MAX: usize = 2 * 1024;
+/// Requests are taken for one write until they are this long together, in bytes; the one that
+/// passes it is still taken whole.
+pub const WRITE_BYTES_MAX: usize = 64 * 1024;
+/// Buffers for writes that a worker keeps for the next ones.
+pub const WRITE_BUFFERS_KEPT_MAX: usize = 64;
+/// Largest such buffer that is kept, in bytes.
+pub const WRITE_BUFFER_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Open connections to one endpoint from one worker, unless configured.
 pub const CONNECTIONS_PER_ENDPOINT_DEFAULT: usize = 256;
 /// Open connections of one worker, unless configured.

@@ -31,6 +31,8 @@ pub struct Definition {
     pub timeout_ms: u64,
     /// Deliveries in flight at once, over all workers.
     pub concurrency: u32,
+    /// Requests that one connection may carry at once.
+    pub pipeline: u32,
     /// Generation of the first snapshot it was in: earlier events are not for it.
     pub since_generation: u64,
     /// What is counted and remembered of it.

@@ -187,6 +187,8 @@ async fn shake_hands(stream: &mut TcpStream, session: &mut TlsSession) -> Result
 
 /// What a read gave, with the half and the buffer it used.
 type Read = (OwnedReadHalf<TcpStream>, io::Result<usize>, Vec<u8>);
+/// What a write gave, likewise.
+type Written = (OwnedWriteHalf<TcpStream>, io::Result<usize>, Vec<u8>);
 
 async fn read(mut half: OwnedReadHalf<TcpStream>, mut buffer: Vec<u8>) -> Read {
     buffer.clear();
@@ -194,17 +196,35 @@ async fn read(mut half: OwnedReadHalf<TcpStream>, mut buffer: Vec<u8>) -> Read {
     (half, result, buffer)
 }
 
+async fn write(mut half: OwnedWriteHalf<TcpStream>, buffer: Vec<u8>) -> Written {
+    let (result, buffer) = half.write_all(buffer).await;
+    (half, result, buffer)
+}
+
 enum Event {
+    /// There is something to write, or the link was closed.
     Signal,
+    Written(Written),
     Read(Read),
 }
 
-async fn next_event(link: &Link, mut read: Pin<&mut impl Future<Output = Read>>) -> Event {
+/// The next thing that happens. The end of a write comes before what was read: the shard must
+/// know that a request is written before it sees the answer.
+async fn next_event(
+    link: &Link,
+    mut reading: Pin<&mut impl Future<Output = Read>>,
+    mut writing: Pin<&mut Option<impl Future<Output = Written>>>,
+) -> Event {
     std::future::poll_fn(|context| {
         if link.closed.get() {
             return Poll::Ready(Event::Signal);
         }
-        if let Poll::Ready(read) = read.as_mut().poll(context) {
+        if let Some(writing) = writing.as_mut().as_pin_mut()
+            && let Poll::Ready(written) = writing.poll(context)
+        {
+            return Poll::Ready(Event::Written(written));
+        }
+        if let Poll::Ready(read) = reading.as_mut().poll(context) {
             return Poll::Ready(Event::Read(read));
         }
         link.signal.poll(context).map(|()| Event::Signal)
@@ -219,110 +239,46 @@ async fn exchange(
     stream: TcpStream,
     tls: Option<TlsSession>,
 ) -> Result<(), Cancelled> {
-    let (read_half, half) = stream.into_split();
+    let (read_half, write_half) = stream.into_split();
     let mut reading = pin!(read(read_half, Vec::with_capacity(limits::READ_BUFFER_BYTES)));
-    let mut writer = Writer { half, request: Vec::new(), ciphertext: Vec::new() };
+    let mut writing = pin!(None);
     let mut wire = Wire { tls, plaintext: Vec::new() };
-    let (mut step, mut early) = (Step::Send, None);
+    // Not there while a write is under way.
+    let mut idle_writer = Some(write_half);
+    let mut has_more = true;
     loop {
-        if step == Step::Send {
-            (step, early) = writer.send_request(worker, link, &mut wire, reading.as_mut()).await?;
+        if has_more && let Some(half) = idle_writer.take() {
+            has_more = false;
+            match wire.take_bytes(worker, link) {
+                Some(bytes) => writing.set(Some(write(half, bytes))),
+                None => idle_writer = Some(half),
+            }
         }
-        let event = match early.take() {
-            Some(read) => Event::Read(read),
-            None => next_event(link, reading.as_mut()).await,
-        };
-        match event {
+        match next_event(link, reading.as_mut(), writing.as_mut()).await {
             Event::Signal if link.closed.get() => return Err(Cancelled),
-            Event::Signal => step = Step::Send,
+            Event::Signal => has_more = true,
+            Event::Written((half, result, buffer)) => {
+                writing.set(None);
+                idle_writer = Some(half);
+                worker.give_back_write_buffer(buffer);
+                has_more |= worker.with_shard(|shard| match result {
+                    Ok(_) => shard.handle_written(link.id),
+                    Err(_) => {
+                        shard.handle_write_failed(link.id);
+                        false
+                    }
+                });
+            }
             Event::Read((half, result, buffer)) => {
-                step = wire.arrived(worker, link, result, &buffer, step);
-                if step == Step::Close {
-                    return Ok(());
+                match wire.arrived(worker, link, result, &buffer) {
+                    Step::Close => return Ok(()),
+                    Step::Send => has_more = true,
+                    Step::Continue | Step::Idle => has_more |= wire.has_outgoing(),
                 }
                 reading.set(read(half, buffer));
-                wire.flush(link, &mut writer).await?;
             }
         }
     }
-}
-
-struct Writer {
-    half: OwnedWriteHalf<TcpStream>,
-    request: Vec<u8>,
-    ciphertext: Vec<u8>,
-}
-
-/// How a write ended.
-enum Written {
-    /// All of it was written.
-    Whole,
-    /// The connection broke. What the endpoint had to say may still be read.
-    Failed,
-    /// The endpoint spoke before all was written: it does not want the rest.
-    Early(Read),
-}
-
-impl Writer {
-    /// Writes the request that the shard has for this connection. Gives what was read meanwhile.
-    async fn send_request(
-        &mut self,
-        worker: &Rc<Worker>,
-        link: &Link,
-        wire: &mut Wire,
-        reading: Pin<&mut impl Future<Output = Read>>,
-    ) -> Result<(Step, Option<Read>), Cancelled> {
-        self.request.clear();
-        let now = worker.now();
-        let request = &mut self.request;
-        if !worker.with_shard(|shard| shard.write_request(now, link.id, request)) {
-            return Ok((Step::Idle, None));
-        }
-        let written = match &mut wire.tls {
-            None => write(link, &mut self.half, &mut self.request, reading).await?,
-            Some(session) => {
-                self.ciphertext.clear();
-                match session.encrypt(&self.request, &mut self.ciphertext) {
-                    Ok(()) => write(link, &mut self.half, &mut self.ciphertext, reading).await?,
-                    Err(_) => Written::Failed,
-                }
-            }
-        };
-        if !matches!(written, Written::Whole) {
-            worker.with_shard(|shard| shard.handle_write_failed(link.id));
-        }
-        for buffer in [&mut self.request, &mut self.ciphertext] {
-            if buffer.capacity() > limits::REQUEST_BUFFER_KEPT_BYTES_MAX {
-                *buffer = Vec::new();
-            }
-        }
-        let early = if let Written::Early(read) = written { Some(read) } else { None };
-        Ok((Step::Continue, early))
-    }
-}
-
-/// Writes all of `buffer`, which is lent to the kernel meanwhile, unless the endpoint speaks or
-/// the link is closed first: then the rest is not written, and the connection must be closed.
-async fn write(
-    link: &Link,
-    half: &mut OwnedWriteHalf<TcpStream>,
-    buffer: &mut Vec<u8>,
-    mut reading: Pin<&mut impl Future<Output = Read>>,
-) -> Result<Written, Cancelled> {
-    let lent = std::mem::take(buffer);
-    let mut writing = pin!(half.write_all(lent));
-    std::future::poll_fn(|context| {
-        if link.signal.poll(context).is_ready() && link.closed.get() {
-            return Poll::Ready(Err(Cancelled));
-        }
-        if let Poll::Ready((result, lent)) = writing.as_mut().poll(context) {
-            *buffer = lent;
-            let whole = result.is_ok();
-            return Poll::Ready(Ok(if whole { Written::Whole } else { Written::Failed }));
-        }
-        reading.as_mut().poll(context).map(|read| Ok(Written::Early(read)))
-    })
-    .await
 }
 
 /// The connection's bytes, with or without TLS.
@@ -332,6 +288,33 @@ struct Wire {
 }
 
 impl Wire {
+    /// What is to be written next: the requests that the shard has for this connection, and what
+    /// TLS itself has to say (answers to key updates, alerts). `None`: nothing.
+    fn take_bytes(&mut self, worker: &Rc<Worker>, link: &Link) -> Option<Vec<u8>> {
+        let now = worker.now();
+        let mut requests = worker.write_buffer();
+        worker.with_shard(|shard| shard.write_requests(now, link.id, &mut requests));
+        let Some(session) = &mut self.tls else {
+            return worker.unless_empty(requests);
+        };
+        let mut ciphertext = worker.write_buffer();
+        let mut sealed = session.outgoing(&mut ciphertext).is_ok();
+        if !requests.is_empty() {
+            sealed &= session.encrypt(&requests, &mut ciphertext).is_ok();
+        }
+        worker.give_back_write_buffer(requests);
+        if !sealed {
+            // The session is over; the next read says why.
+            worker.with_shard(|shard| shard.handle_write_failed(link.id));
+        }
+        worker.unless_empty(ciphertext)
+    }
+
+    /// Whether TLS has something to say.
+    fn has_outgoing(&self) -> bool {
+        self.tls.as_ref().is_some_and(TlsSession::has_outgoing)
+    }
+
     /// Hands to the shard what was read.
     fn arrived(
         &mut self,
@@ -339,7 +322,6 @@ impl Wire {
         link: &Link,
         result: io::Result<usize>,
         bytes: &[u8],
-        before: Step,
     ) -> Step {
         // The completion path is where events are taken in, too.
         worker.take_in(limits::INTAKE_BATCH_MAX);
@@ -358,7 +340,7 @@ impl Wire {
         };
         self.plaintext.clear();
         let incoming = session.incoming(bytes, &mut self.plaintext);
-        let mut step = before;
+        let mut step = Step::Continue;
         if !self.plaintext.is_empty() {
             let plaintext = &self.plaintext;
             step = worker.with_shard(|shard| shard.handle_read(now, link.id, plaintext));
@@ -368,18 +350,5 @@ impl Wire {
             Ok(Incoming::Finished) => closed(Closed::Orderly),
             Err(_) => closed(Closed::Broken),
         }
-    }
-
-    /// Writes what TLS itself has to say (answers to key updates, alerts): a few bytes.
-    async fn flush(&mut self, link: &Link, writer: &mut Writer) -> Result<(), Cancelled> {
-        let Some(session) = &mut self.tls else { return Ok(()) };
-        writer.ciphertext.clear();
-        if session.outgoing(&mut writer.ciphertext).is_ok() && !writer.ciphertext.is_empty() {
-            let lent = std::mem::take(&mut writer.ciphertext);
-            // A failure shows at the next read.
-            let (_, lent) = until_closed(link, writer.half.write_all(lent)).await?;
-            writer.ciphertext = lent;
-        }
-        Ok(())
     }
 }

@@ -97,6 +97,11 @@ impl TlsSession {
         self.connection.is_handshaking()
     }
 
+    /// Whether there is something to write to the socket.
+    pub(super) fn has_outgoing(&self) -> bool {
+        self.connection.wants_write()
+    }
+
     /// Appends what is to be written to the socket.
     pub(super) fn outgoing(&mut self, ciphertext: &mut Vec<u8>) -> Result<(), Failure> {
         while self.connection.wants_write() {

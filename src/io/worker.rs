@@ -263,6 +263,8 @@ pub(super) struct Worker {
     /// Generation of the shard's snapshot.
     generation: Cell<u64>,
     promises: RefCell<Promises>,
+    /// Buffers of writes that are done, for the next ones.
+    write_buffers: RefCell<Vec<Vec<u8>>>,
     /// What the ticker sleeps until.
     armed: Cell<Option<Tick>>,
     ticker: Signal,
@@ -287,6 +289,7 @@ impl Worker {
             trying_again: Cell::default(),
             generation: Cell::new(0),
             promises: RefCell::new(promises),
+            write_buffers: RefCell::default(),
             armed: Cell::default(),
             ticker: Signal::default(),
             stop: Signal::default(),
@@ -348,6 +351,31 @@ impl Worker {
             }
             Action::RoomMade => self.parts.room.made(),
         }
+    }
+
+    /// An empty buffer for a write.
+    pub(super) fn write_buffer(&self) -> Vec<u8> {
+        self.write_buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back the buffer of a write.
+    pub(super) fn give_back_write_buffer(&self, mut buffer: Vec<u8>) {
+        let mut buffers = self.write_buffers.borrow_mut();
+        if buffer.capacity() <= limits::WRITE_BUFFER_KEPT_BYTES_MAX
+            && buffers.len() < limits::WRITE_BUFFERS_KEPT_MAX
+        {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// The buffer, or `None` if there is nothing in it to write.
+    pub(super) fn unless_empty(&self, buffer: Vec<u8>) -> Option<Vec<u8>> {
+        if buffer.is_empty() {
+            self.give_back_write_buffer(buffer);
+            return None;
+        }
+        Some(buffer)
     }
 
     fn link(&self, id: ConnectionId) -> Option<Rc<Link>> {

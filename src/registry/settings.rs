@@ -65,6 +65,8 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Deliveries in flight at once.
     pub concurrency: u32,
+    /// Requests that one connection may carry at once.
+    pub pipeline: u32,
 }
 
 impl fmt::Debug for Settings {
@@ -153,6 +155,7 @@ impl Settings {
         check_range("retry_delay_ms", self.retry.delay_ms, 0, limits::RETRY_DELAY_MS_MAX)?;
         check_range("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         check_range("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
+        check_range("pipeline", self.pipeline.into(), 1, limits::PIPELINE_MAX.into())?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
@@ -178,6 +181,7 @@ impl Settings {
             retry: self.retry,
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
+            pipeline: self.pipeline,
             since_generation,
             ledger,
         })

@@ -205,6 +205,7 @@ impl Engine {
             },
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
+            pipeline: options.pipeline.unwrap_or(1),
         }
     }
 
@@ -504,6 +505,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.retry.backoff, update.retry_backoff);
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
+    set(&mut settings.pipeline, update.pipeline);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -540,6 +542,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         retry_backoff: settings.retry.backoff,
         timeout_ms: settings.timeout_ms,
         concurrency: settings.concurrency,
+        pipeline: settings.pipeline,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
     }
 }

@@ -50,6 +50,11 @@ pub struct WebhookOptions {
     pub timeout_ms: Option<u64>,
     /// Deliveries in flight at once; `None` for the configuration's.
     pub concurrency: Option<u32>,
+    /// Requests that one connection may carry at once, for receivers that answer pipelined
+    /// requests (RFC 9112, section 9.3.2); 1 to 128. `None` for 1: none stands behind another.
+    /// Only deliveries of different keys share a connection so. They wait for each other's
+    /// answers, and when the connection breaks, all that were not answered are sent again.
+    pub pipeline: Option<u32>,
 }
 
 impl WebhookOptions {
@@ -70,6 +75,7 @@ impl Default for WebhookOptions {
             retry_backoff: RetryBackoff::default(),
             timeout_ms: None,
             concurrency: None,
+            pipeline: None,
         }
     }
 }
@@ -89,6 +95,7 @@ impl fmt::Debug for WebhookOptions {
             .field("retry_backoff", &self.retry_backoff)
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
+            .field("pipeline", &self.pipeline)
             .finish()
     }
 }
@@ -118,6 +125,8 @@ pub struct WebhookUpdate {
     pub timeout_ms: Option<u64>,
     /// Deliveries in flight at once.
     pub concurrency: Option<u32>,
+    /// Requests that one connection may carry at once, 1 to 128.
+    pub pipeline: Option<u32>,
 }
 
 impl fmt::Debug for WebhookUpdate {

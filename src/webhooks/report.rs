@@ -64,6 +64,8 @@ pub struct WebhookInfo {
     pub timeout_ms: u64,
     /// Deliveries in flight at once.
     pub concurrency: u32,
+    /// Requests that one connection may carry at once.
+    pub pipeline: u32,
     /// Its counters.
     pub stats: WebhookStats,
 }

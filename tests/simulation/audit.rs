@@ -111,7 +111,7 @@ impl World {
                 false
             }
             2 => shard.handle_connected(connection),
-            3 => shard.write_request(now, connection, &mut Vec::new()),
+            3 => shard.write_requests(now, connection, &mut Vec::new()),
             _ => {
                 shard.handle_write_failed(connection);
                 false

@@ -234,12 +234,12 @@ impl World {
         let (shard, id) = (state.shard, state.id);
         let mut bytes = Vec::new();
         if !self
-            .with_shard(shard, Why::Other, |shard, now| shard.write_request(now, id, &mut bytes))
+            .with_shard(shard, Why::Other, |shard, now| shard.write_requests(now, id, &mut bytes))
         {
             return self.broken(format!("link {link} has nothing to write, but should have"));
         }
         if self.with_shard(shard, Why::Other, |shard, now| {
-            shard.write_request(now, id, &mut Vec::new())
+            shard.write_requests(now, id, &mut Vec::new())
         }) {
             self.broken(format!("link {link} is given the same request to write twice"));
         }
@@ -307,6 +307,8 @@ impl World {
         if write_fails {
             state.write_failed = true;
             self.with_shard(shard, Why::Other, |shard, _| shard.handle_write_failed(id));
+        } else if self.with_shard(shard, Why::Other, |shard, _| shard.handle_written(id)) {
+            self.broken(format!("link {link} has more to write than one request"));
         }
         let state = &mut self.links[link as usize];
         if state.peer_closed {

@@ -81,6 +81,7 @@ impl World {
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
+            pipeline: 1,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");

@@ -312,6 +312,11 @@ impl ResponseReader {
         self.state = State::Done;
     }
 
+    /// Takes the beginning of the body out; empty if the status is 2xx.
+    pub fn take_snippet(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.snippet)
+    }
+
     fn keep_snippet(&mut self, data: &[u8]) {
         if !matches!(self.response.status, 200..300) {
             let room = RESPONSE_SNIPPET_BYTES_MAX - self.snippet.len();

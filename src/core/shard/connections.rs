@@ -1,15 +1,19 @@
-//! Connections and the endpoints they lead to: who gets which, and what happens on them.
+//! Connections: what happens on them.
+//!
+//! A connection carries exchanges one behind the other. Without `PIPELINE` there is at most one
+//! of them; with it, requests stand behind each other and are answered in their order (RFC 9112,
+//! section 9.3.2). A connection carries one request alone until it has answered one: a receiver
+//! that cannot take more, or that breaks the connection over its first request, shows it then.
 
+use super::Shard;
 use super::lanes::LaneState;
 use super::settle::{Began, TestJob};
-use super::{Action, Shard};
+use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::endpoint::EndpointKey;
 use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
-use crate::core::snapshot::Definition;
-use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// While other endpoints wait because there are as many connections as there may be, one gives
@@ -51,7 +55,8 @@ pub enum Closed {
 pub enum Step {
     /// Read more.
     Continue,
-    /// Write the next request: call [`Shard::write_request`].
+    /// There are requests to write: call [`Shard::write_requests`], unless a write is under way;
+    /// then after it.
     Send,
     /// Nothing to do: wait for [`Action::Wake`], and watch for bytes or the end.
     Idle,
@@ -59,184 +64,100 @@ pub enum Step {
     Close,
 }
 
-/// What a connection is busy with.
+/// What an exchange is for.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Nothing: it is idle.
-    None,
     /// The head of a lane.
     Lane(u32),
     /// A test delivery.
     Test(Box<TestJob>),
 }
 
+/// A request and its answer.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) job: Job,
+    /// When it was given to the connection.
+    pub(super) since: Tick,
+    pub(super) deadline: Tick,
+    /// The webhook's revision that the request was written by.
+    revision: u32,
+}
+
+impl Exchange {
+    fn began(&self) -> Began {
+        Began { at: self.since, revision: self.revision }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     generation: u32,
     pub(super) endpoint: usize,
-    pub(super) job: Job,
-    pub(super) reader: ResponseReader,
-    /// When the exchange began, or since when it is idle.
-    pub(super) since: Tick,
-    /// The webhook's revision that the request was written by.
-    revision: u32,
-    pub(super) deadline: Tick,
+    /// Under way, the oldest first: answers come in this order.
+    pub(super) exchanges: VecDeque<Exchange>,
+    /// How many of them, the oldest, the driver has taken to write: only after that can bytes be
+    /// an answer to them.
+    written: usize,
+    /// The driver has not said yet that what it has taken is written.
+    writing: bool,
+    reader: ResponseReader,
+    /// Since when it is idle.
+    pub(super) idle_since: Tick,
     /// Whole exchanges behind it.
-    pub(super) exchanges: u32,
-    /// Whether the driver has taken the request: only after that can bytes be an answer to it.
-    pub(super) written: bool,
-    /// The request could not be written whole: read the answer, then close.
-    broken: bool,
+    pub(super) answered: u32,
+    /// It gets no more requests, and is closed when the last exchange is over: a request could
+    /// not be written whole, or the connection must give way to others.
+    closing: bool,
+    /// Stands in its endpoint's list of those with room.
+    pub(super) listed_roomy: bool,
 }
 
-/// An endpoint and its connections.
-#[derive(Debug)]
-pub(super) struct EndpointState {
-    target: Target,
-    /// Webhooks and tests that use it.
-    users: usize,
-    /// Its connections, idle ones included.
-    open: usize,
-    /// The idle ones, least recently used first.
-    pub(super) idle: Vec<u32>,
-    /// Webhooks that have something to send, in turn.
-    pub(super) queue: VecDeque<u32>,
-    starved: bool,
-}
+impl Connection {
+    pub(super) fn new(generation: u32, endpoint: usize, reader: ResponseReader) -> Self {
+        Connection {
+            generation,
+            endpoint,
+            exchanges: VecDeque::new(),
+            written: 0,
+            writing: false,
+            reader,
+            idle_since: Tick::default(),
+            answered: 0,
+            closing: false,
+            listed_roomy: false,
+        }
+    }
 
-/// Finds endpoints, and remembers those that wait for the number of connections to go down.
-#[derive(Debug, Default)]
-pub(super) struct Pool {
-    index: HashMap<Target, usize, foldhash::fast::RandomState>,
-    starved: VecDeque<usize>,
-    freed: bool,
+    /// Whether a request may stand behind those that are under way.
+    pub(super) fn has_room(&self, pipeline: usize) -> bool {
+        let limit = if self.answered == 0 { 1 } else { pipeline };
+        self.exchanges.len() < limit && !self.closing
+    }
+
+    /// Exchanges whose request the driver has not taken yet.
+    pub(super) fn requests_unwritten(&self) -> usize {
+        self.exchanges.len() - self.written
+    }
+
+    /// The exchanges that the driver has not taken.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = &Exchange> {
+        self.exchanges.iter().skip(self.written)
+    }
+
+    /// Takes back the exchanges not written yet that are for one of `lanes`.
+    pub(super) fn withdraw(&mut self, lanes: &[u32]) {
+        let mut position = 0;
+        let written = self.written;
+        self.exchanges.retain(|exchange| {
+            let unwritten = position >= written;
+            position += 1;
+            !(unwritten && matches!(exchange.job, Job::Lane(lane) if lanes.contains(&lane)))
+        });
+    }
 }
 
 impl Shard {
-    pub(super) fn endpoint_for(&mut self, definition: &Definition) -> usize {
-        let target = definition.target.clone();
-        let endpoint = match self.pool.index.get(&target) {
-            Some(&endpoint) => endpoint,
-            None => {
-                let endpoint = self.endpoints.insert(EndpointState {
-                    target: target.clone(),
-                    users: 0,
-                    open: 0,
-                    idle: Vec::new(),
-                    queue: VecDeque::new(),
-                    starved: false,
-                });
-                self.pool.index.insert(target, endpoint);
-                endpoint
-            }
-        };
-        self.endpoints[endpoint].users += 1;
-        endpoint
-    }
-
-    pub(super) fn release_endpoint(&mut self, endpoint: usize) {
-        self.endpoints[endpoint].users -= 1;
-        if self.endpoints[endpoint].users == 0 {
-            for index in std::mem::take(&mut self.endpoints[endpoint].idle) {
-                self.forget_connection(index as usize);
-            }
-            // The last of them may have taken the endpoint with it.
-            if self.endpoints.contains(endpoint) {
-                self.remove_endpoint_if_unused(endpoint);
-            }
-        }
-    }
-
-    fn remove_endpoint_if_unused(&mut self, endpoint: usize) {
-        let state = &self.endpoints[endpoint];
-        if state.users == 0 && state.open == 0 {
-            let state = self.endpoints.remove(endpoint);
-            self.pool.index.remove(&state.target);
-            self.pool.starved.retain(|&starved| starved != endpoint);
-        }
-    }
-
-    /// Sends what can be sent to `endpoint`.
-    pub(super) fn pump(&mut self, now: Tick, endpoint: usize) {
-        while self.has_lane(now, endpoint) {
-            let idle = self.endpoints[endpoint].idle.pop();
-            let Some(index) = idle.or_else(|| self.open_connection(endpoint)) else { return };
-            match self.next_lane(now, endpoint) {
-                Some(lane) => self.assign(now, index, lane),
-                None => debug_assert!(false, "has_lane said there is one"),
-            }
-            if idle.is_some() {
-                let id = self.connection_id(index);
-                self.actions.push_back(Action::Wake(id));
-            }
-        }
-    }
-
-    pub(super) fn pump_all(&mut self, now: Tick) {
-        let endpoints: Vec<usize> = self.endpoints.iter().map(|(index, _)| index).collect();
-        endpoints.into_iter().for_each(|endpoint| self.pump(now, endpoint));
-    }
-
-    /// Serves the endpoints that waited for the number of connections to go down.
-    pub(super) fn pump_starved(&mut self, now: Tick) {
-        if !std::mem::take(&mut self.pool.freed) {
-            return;
-        }
-        for _ in 0..self.pool.starved.len() {
-            if self.connections.len() >= self.config.connections_max {
-                // The others keep their places.
-                return;
-            }
-            let Some(endpoint) = self.pool.starved.pop_front() else { return };
-            self.endpoints[endpoint].starved = false;
-            self.pump(now, endpoint);
-        }
-    }
-
-    fn open_connection(&mut self, endpoint: usize) -> Option<u32> {
-        if self.endpoints[endpoint].open >= self.config.endpoint_connections_max {
-            return None;
-        }
-        if self.connections.len() >= self.config.connections_max && !self.close_an_idle_one() {
-            if !std::mem::replace(&mut self.endpoints[endpoint].starved, true) {
-                self.pool.starved.push_back(endpoint);
-            }
-            return None;
-        }
-        Some(self.open_connection_now(endpoint))
-    }
-
-    pub(super) fn open_connection_now(&mut self, endpoint: usize) -> u32 {
-        let generation = self.next_generation();
-        let index = self.connections.insert(Connection {
-            generation,
-            endpoint,
-            job: Job::None,
-            reader: ResponseReader::new(),
-            since: Tick::default(),
-            revision: 0,
-            deadline: Tick::default(),
-            exchanges: 0,
-            written: false,
-            broken: false,
-        }) as u32;
-        let state = &mut self.endpoints[endpoint];
-        state.open += 1;
-        let connection = ConnectionId { index, generation };
-        self.actions.push_back(Action::Open { connection, target: state.target.clone() });
-        index
-    }
-
-    /// Makes room for a connection by closing an idle one: the least recently used of the first
-    /// endpoint that has any.
-    fn close_an_idle_one(&mut self) -> bool {
-        let victim = self.endpoints.iter().find_map(|(_, endpoint)| endpoint.idle.first().copied());
-        if let Some(index) = victim {
-            self.forget_connection(index as usize);
-        }
-        victim.is_some()
-    }
-
     pub(super) fn assign(&mut self, now: Tick, index: u32, lane: u32) {
         let slot = self.lanes[lane as usize].key.slot;
         self.lanes[lane as usize].state = LaneState::InFlight;
@@ -250,12 +171,9 @@ impl Shard {
 
     pub(super) fn begin_exchange(&mut self, now: Tick, index: u32, timeout_ms: u64, job: Job) {
         let connection = &mut self.connections[index as usize];
-        connection.job = job;
-        connection.reader.reset();
-        connection.written = false;
-        connection.since = now;
-        connection.deadline = now.plus_ms(timeout_ms);
-        self.timers.exchange_due(connection.deadline);
+        let deadline = now.plus_ms(timeout_ms);
+        connection.exchanges.push_back(Exchange { job, since: now, deadline, revision: 0 });
+        self.timers.exchange_due(deadline);
     }
 
     pub(super) fn connection_id(&self, index: u32) -> ConnectionId {
@@ -268,28 +186,10 @@ impl Shard {
         (connection.generation == id.generation).then_some(index)
     }
 
-    /// Removes a connection and tells the driver to close it. Its job must be looked after.
-    pub(super) fn forget_connection(&mut self, index: usize) {
-        let id = self.connection_id(index as u32);
-        self.remove_connection(index);
-        self.actions.push_back(Action::Close(id));
-    }
-
-    pub(super) fn remove_connection(&mut self, index: usize) -> Connection {
-        let connection = self.connections.remove(index);
-        let endpoint = &mut self.endpoints[connection.endpoint];
-        endpoint.open -= 1;
-        if matches!(connection.job, Job::None) {
-            endpoint.idle.retain(|&idle| idle != index as u32);
-        }
-        self.pool.freed = true;
-        self.remove_endpoint_if_unused(connection.endpoint);
-        connection
-    }
-
-    /// When the exchange that a connection is busy with must be over.
+    /// When the oldest exchange of a connection must be over.
     pub fn deadline(&self, id: ConnectionId) -> Option<Tick> {
-        self.find(id).map(|index| self.connections[index].deadline)
+        let connection = &self.connections[self.find(id)?];
+        connection.exchanges.front().map(|exchange| exchange.deadline)
     }
 
     /// The connection is open, TLS included. `false`: it is not wanted any more, close it.
@@ -306,22 +206,44 @@ impl Shard {
         }
     }
 
-    /// Appends the request that the connection is to write. `false`: there is none, or it was
-    /// taken before.
-    pub fn write_request(&mut self, now: Now, id: ConnectionId, out: &mut Vec<u8>) -> bool {
+    /// Appends the requests that the connection is to write, one behind the other, up to a bound
+    /// of bytes. `false`: there is none that was not taken before. When they are written, or
+    /// cannot be, say so with [`Shard::handle_written`] or [`Shard::handle_write_failed`].
+    pub fn write_requests(&mut self, now: Now, id: ConnectionId, out: &mut Vec<u8>) -> bool {
         let Some(index) = self.find(id) else { return false };
-        let connection = &self.connections[index];
-        if connection.written {
-            return false;
+        let begin = out.len();
+        let mut any = false;
+        while self.connections[index].requests_unwritten() > 0
+            && out.len() - begin < limits::WRITE_BYTES_MAX
+        {
+            let place = self.connections[index].written;
+            let Some(revision) = self.write_request(now, index, place, out) else { break };
+            let connection = &mut self.connections[index];
+            connection.exchanges[place].revision = revision;
+            connection.written += 1;
+            connection.writing = true;
+            any = true;
         }
-        let (definition, revision, event_id, attempt, body) = match &connection.job {
-            Job::None => return false,
+        any
+    }
+
+    /// Writes the request of one exchange; gives the webhook's revision.
+    fn write_request(
+        &mut self,
+        now: Now,
+        index: usize,
+        place: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<u32> {
+        let connection = &self.connections[index];
+        let (definition, revision, event_id, attempt, body) = match &connection.exchanges[place].job
+        {
             Job::Test(test) => (&*test.definition, 0, test.id, 1, test.body.as_slice()),
             Job::Lane(lane) => {
-                let delivery = &self.deliveries[self.lanes[*lane as usize].head() as usize];
+                let lane = &self.lanes[*lane as usize];
+                let delivery = &self.deliveries[lane.head() as usize];
                 let event = &self.events[delivery.event as usize];
-                let slot = self.lanes[*lane as usize].key.slot;
-                let Some(webhook) = &self.webhooks[slot as usize] else { return false };
+                let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
                 let attempt = delivery.attempts + 1;
                 (&*webhook.definition, webhook.revision, event.id, attempt, event.body())
             }
@@ -338,85 +260,123 @@ impl Shard {
                 unix_seconds: now.unix_us / 1_000_000,
             },
         );
-        if connection.exchanges > 0 {
+        if connection.answered > 0 || place > 0 {
             self.totals().connections_reused.add(1);
         }
-        let connection = &mut self.connections[index];
-        (connection.written, connection.revision) = (true, revision);
-        true
+        Some(revision)
     }
 
-    /// The request could not be written whole. The endpoint may have answered already: go on
-    /// reading; the connection is closed after the answer.
+    /// What was taken last is written. `true`: there is more, call [`Shard::write_requests`].
+    pub fn handle_written(&mut self, id: ConnectionId) -> bool {
+        let Some(index) = self.find(id) else { return false };
+        self.connections[index].writing = false;
+        self.connections[index].requests_unwritten() > 0
+    }
+
+    /// What was taken last could not be written whole. The endpoint may have answered already: go
+    /// on reading; the connection is closed after the answers.
     pub fn handle_write_failed(&mut self, id: ConnectionId) {
         if let Some(index) = self.find(id) {
-            self.connections[index].broken = true;
+            self.connections[index].closing = true;
         }
     }
 
     /// Bytes came in.
     pub fn handle_read(&mut self, now: Now, id: ConnectionId, bytes: &[u8]) -> Step {
         let Some(index) = self.find(id) else { return Step::Close };
-        let connection = &mut self.connections[index];
-        if matches!(connection.job, Job::None) {
-            // Nobody asked: whatever it is, the next answer could be taken for another's.
-            self.remove_connection(index);
-            self.pump_starved(now.tick);
-            return Step::Close;
-        }
-        if !connection.written {
-            // Nobody had asked yet: it was said to an idle connection, and is no answer.
-            self.end_unasked(now, index);
-            return Step::Close;
-        }
-        match connection.reader.read(bytes) {
-            Ok(None) => Step::Continue,
-            Ok(Some(response)) => self.finish_exchange(now, index, response),
-            Err(error) => {
-                self.end_connection(now, index, Err(error.failure()));
-                Step::Close
+        let before = self.connections[index].answered;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let connection = &mut self.connections[index];
+            if connection.written == 0 {
+                // Nobody had asked yet. Whatever it is, it is no answer, and the next answer
+                // could be taken for another's.
+                self.end_unasked(now, index);
+                return Step::Close;
+            }
+            match connection.reader.read_one(rest) {
+                Ok((_, None)) => break,
+                Ok((used, Some(response))) => {
+                    rest = &rest[used..];
+                    if !self.finish_exchange(now, index, response) {
+                        return Step::Close;
+                    }
+                }
+                Err(error) => {
+                    self.end_connection(now, index, Err(error.failure()));
+                    return Step::Close;
+                }
             }
         }
+        if self.connections[index].answered == before {
+            return Step::Continue;
+        }
+        self.go_on(now.tick, index, before)
     }
 
-    fn finish_exchange(&mut self, now: Now, index: usize, response: Response) -> Step {
-        let connection = &self.connections[index];
+    /// An answer is complete. `false`: the connection has ended with it.
+    fn finish_exchange(&mut self, now: Now, index: usize, response: Response) -> bool {
+        let connection = &mut self.connections[index];
         let endpoint = connection.endpoint;
+        let is_last = connection.exchanges.len() == 1;
+        // The endpoint has answered what was not written whole: it does not want the rest.
+        let is_early = is_last && (connection.writing || connection.closing);
         let reusable = response.keep_alive
-            && !connection.broken
-            && matches!(connection.job, Job::Lane(_))
+            && !is_early
+            && matches!(connection.exchanges[0].job, Job::Lane(_))
             && self.endpoints[endpoint].users > 0;
         if !reusable {
             self.end_connection(now, index, Ok(response));
-            return Step::Close;
+            return false;
         }
-        let connection = &mut self.connections[index];
-        connection.exchanges = connection.exchanges.saturating_add(1);
-        let job = std::mem::replace(&mut connection.job, Job::None);
-        let began = Began { at: connection.since, revision: connection.revision };
-        let reader = std::mem::take(&mut connection.reader);
-        self.settle_and_pump_elsewhere(now, endpoint, job, began, Ok(response), reader.snippet());
-        let Some(connection) = self.connections.get_mut(index) else { return Step::Close };
-        connection.reader = reader;
+        let Some(exchange) = connection.exchanges.pop_front() else { return false };
+        connection.written -= 1;
+        connection.answered = connection.answered.saturating_add(1);
+        let snippet = connection.reader.take_snippet();
+        connection.reader.reset();
+        let began = exchange.began();
+        self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, Ok(response), &snippet);
+        self.connections.contains(index)
+    }
+
+    /// Gives a connection that has answered its next requests.
+    fn go_on(&mut self, now: Tick, index: usize, answered_before: u32) -> Step {
+        let endpoint = self.connections[index].endpoint;
+        let pipeline = self.endpoints[endpoint].pipeline();
+        // Other endpoints may wait for a connection while there may be no more of them.
         let itself = usize::from(self.endpoints[endpoint].starved);
         let gives_way = self.pool.starved.len() > itself;
-        let may_go_on = !gives_way || !connection.exchanges.is_multiple_of(EXCHANGES_WHILE_STARVED);
-        if may_go_on && let Some(lane) = self.next_lane(now.tick, endpoint) {
-            self.assign(now.tick, index as u32, lane);
-            return Step::Send;
+        let connection = &mut self.connections[index];
+        let turn = |answered: u32| answered / EXCHANGES_WHILE_STARVED;
+        let is_turn = turn(connection.answered) != turn(answered_before);
+        connection.closing |= gives_way && is_turn;
+        while self.connections[index].has_room(pipeline)
+            && let Some(lane) = self.next_lane(now, endpoint)
+        {
+            self.assign(now, index as u32, lane);
         }
-        if gives_way {
-            // Other endpoints wait for a connection, and there may be no more of them.
+        let connection = &mut self.connections[index];
+        if !connection.exchanges.is_empty() {
+            let step = match connection.requests_unwritten() {
+                0 => Step::Continue,
+                _ => Step::Send,
+            };
+            if pipeline > 1 {
+                self.list_roomy(index);
+            }
+            return step;
+        }
+        if gives_way || connection.closing {
             self.remove_connection(index);
-            self.pump_starved(now.tick);
+            self.pump_starved(now);
             if self.endpoints.contains(endpoint) {
-                self.pump(now.tick, endpoint);
+                self.pump(now, endpoint);
             }
             return Step::Close;
         }
-        self.connections[index].since = now.tick;
+        connection.idle_since = now;
         self.endpoints[endpoint].idle.push(index as u32);
-        self.timers.idle_due(now.tick.plus_ms(self.config.idle_timeout_ms));
+        self.timers.idle_due(now.plus_ms(self.config.idle_timeout_ms));
         Step::Idle
     }
 
@@ -424,43 +384,59 @@ impl Shard {
     pub fn handle_closed(&mut self, now: Now, id: ConnectionId, closed: Closed) {
         let Some(index) = self.find(id) else { return };
         let connection = &mut self.connections[index];
-        let outcome = match &connection.job {
-            Job::None => {
-                self.remove_connection(index);
-                self.pump_starved(now.tick);
-                return;
-            }
-            Job::Lane(_) | Job::Test(_) => match (connection.reader.finish(), closed) {
-                (Ok(response), _) => Ok(response),
-                (Err(error), Closed::Orderly) => Err(error.failure()),
-                (Err(_), Closed::Broken) => Err(Failure::Reset),
-            },
+        if connection.exchanges.is_empty() {
+            self.remove_connection(index);
+            self.pump_starved(now.tick);
+            return;
+        }
+        let outcome = match (connection.reader.finish(), closed) {
+            (Ok(response), _) => Ok(response),
+            (Err(error), Closed::Orderly) => Err(error.failure()),
+            (Err(_), Closed::Broken) => Err(Failure::Reset),
         };
         // DEL-4: a pooled connection that had gone stale before it was used. The request cannot
         // have been answered; it goes out again at once, and is not counted.
-        let stale = connection.exchanges > 0 && !connection.reader.has_started();
-        match &connection.job {
-            Job::Lane(lane) if stale && outcome.is_err() => {
-                let lane = *lane;
-                self.send_again(now.tick, index, lane);
-            }
+        let stale = connection.answered > 0 && !connection.reader.has_started();
+        match &connection.exchanges[0].job {
+            Job::Lane(_) if stale && outcome.is_err() => self.send_again(now.tick, index),
             _ => self.end_connection(now, index, outcome),
         }
     }
 
-    /// Ends a connection that was busy, and serves who waited for it. The driver must be told by
-    /// the caller's return value, or have told us.
+    /// Ends a connection with what came of its oldest exchange; the others go out again. The
+    /// driver must be told by the caller's return value, or have told us.
     pub(super) fn end_connection(
         &mut self,
         now: Now,
         index: usize,
         outcome: Result<Response, Failure>,
     ) {
-        let Connection { endpoint, job, since, revision, reader, .. } =
-            self.remove_connection(index);
-        let began = Began { at: since, revision };
-        self.settle_and_pump_elsewhere(now, endpoint, job, began, outcome, reader.snippet());
+        let mut connection = self.remove_connection(index);
+        let endpoint = connection.endpoint;
+        if let Some(exchange) = connection.exchanges.pop_front() {
+            let began = exchange.began();
+            let snippet = connection.reader.snippet();
+            self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, outcome, snippet);
+        }
+        self.take_back(now.tick, connection.exchanges);
         // Those that wait for a connection come first: this endpoint has just had one.
+        self.pump_starved(now.tick);
+        if self.endpoints.contains(endpoint) {
+            self.pump(now.tick, endpoint);
+        }
+    }
+
+    /// Ends a connection on which exchanges have outlived their deadline.
+    pub(super) fn expire_connection(&mut self, now: Now, index: usize) {
+        let connection = self.forget_connection(index);
+        let endpoint = connection.endpoint;
+        let (expired, others): (VecDeque<_>, VecDeque<_>) =
+            connection.exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
+        for exchange in expired {
+            let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
+            self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
+        }
+        self.take_back(now.tick, others);
         self.pump_starved(now.tick);
         if self.endpoints.contains(endpoint) {
             self.pump(now.tick, endpoint);
@@ -480,7 +456,7 @@ impl Shard {
     ) {
         let slot = match &job {
             Job::Lane(lane) => Some(self.lanes[*lane as usize].key.slot as usize),
-            _ => None,
+            Job::Test(_) => None,
         };
         self.settle(now, job, began, outcome, snippet);
         let webhook = slot.and_then(|slot| self.webhooks[slot].as_ref());

@@ -1,7 +1,7 @@
 //! One worker's engine: a deterministic state machine.
 //!
 //! In: packed events, snapshots of the webhooks, bytes from connections, the time. Out: actions
-//! for the driver ([`Shard::poll_action`]), requests to write ([`Shard::write_request`]), one
+//! for the driver ([`Shard::poll_action`]), requests to write ([`Shard::write_requests`]), one
 //! deadline ([`Shard::poll_timeout`]). The driver is a worker of `io`, or the simulator.
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //!                    ▼
 //!                  endpoint: idle connections, last used first ──▶ Open / Wake
 //!                    ▼
-//! handle_read ───▶ connection: one exchange ──▶ settle: done, again later, or dead
+//! handle_read ───▶ connection: exchanges, in order ──▶ settle: done, again later, or dead
 //! ```
 //!
 //! No step looks through a queue: a bad key with 100 000 events behind it, or a hung endpoint,
@@ -21,6 +21,7 @@
 //! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
 mod connections;
+mod endpoints;
 mod intake;
 mod lanes;
 mod salvage;
@@ -36,7 +37,8 @@ use super::ledger::Counters;
 use super::snapshot::Snapshot;
 use crate::base::random::Random;
 use crate::base::time::Tick;
-use connections::{Connection, EndpointState, Pool};
+use connections::Connection;
+use endpoints::{EndpointState, Pool};
 use hashbrown::HashMap;
 use lanes::{Delivery, EventRecord, Lane, LaneKey};
 use slab::Slab;
@@ -110,7 +112,8 @@ pub enum Action {
         /// Where to.
         target: Target,
     },
-    /// An idle connection has a request to write.
+    /// An open connection has requests to write: call [`Shard::write_requests`], unless a write
+    /// is under way; then after it.
     Wake(ConnectionId),
     /// Close it; the shard has forgotten it.
     Close(ConnectionId),

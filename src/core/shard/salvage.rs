@@ -1,5 +1,6 @@
 //! A worker broke down: what was accepted is carried over into a fresh shard.
 
+use super::connections::Job;
 use super::lanes::{EventRecord, LaneKey, LaneState, ReadyList};
 use super::{Action, Shard, ShardConfig};
 use crate::base::time::Now;
@@ -99,14 +100,14 @@ impl Shard {
     /// Test deliveries are not sent again: whoever waits for one is told.
     fn fail_tests(&mut self, now: Now, fresh: &mut Shard) {
         for index in self.connections.iter().map(|(index, _)| index).collect::<Vec<_>>() {
-            let connection = self.connections.remove(index);
-            if let super::connections::Job::Test(test) = connection.job {
+            for exchange in self.connections.remove(index).exchanges {
+                let Job::Test(test) = exchange.job else { continue };
                 fresh.tests.push_back(super::TestOutcome {
                     token: test.token,
                     id: test.id,
                     status: None,
                     failure: Some(Failure::Internal),
-                    latency_us: now.tick.since_us(connection.since),
+                    latency_us: now.tick.since_us(exchange.since),
                     response: Vec::new(),
                 });
             }

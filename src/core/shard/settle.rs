@@ -83,7 +83,6 @@ impl Shard {
         snippet: &[u8],
     ) {
         match job {
-            Job::None => {}
             Job::Test(test) => self.settle_test(now, *test, began, &outcome, snippet),
             Job::Lane(lane) => self.settle_lane(now, lane, began, &outcome, snippet),
         }

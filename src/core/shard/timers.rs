@@ -1,10 +1,8 @@
 //! What happens because time passed.
 
-use super::connections::Job;
+use super::Shard;
 use super::lanes::{LaneKey, LaneState};
-use super::{Action, Shard};
 use crate::base::time::{Now, Tick};
-use crate::core::failure::Failure;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
@@ -117,20 +115,17 @@ impl Shard {
         let mut next = None;
         let mut due = Vec::new();
         for (index, connection) in &self.connections {
-            if matches!(connection.job, Job::None) {
-                continue;
-            }
-            if connection.deadline <= now.tick {
+            let deadlines = connection.exchanges.iter().map(|exchange| exchange.deadline);
+            let Some(first) = deadlines.min() else { continue };
+            if first <= now.tick {
                 due.push(index);
-            } else if next.is_none_or(|next| connection.deadline < next) {
-                next = Some(connection.deadline);
+            } else if next.is_none_or(|next| first < next) {
+                next = Some(first);
             }
         }
         self.timers.set_exchange(next);
         for index in due {
-            let id = self.connection_id(index as u32);
-            self.actions.push_back(Action::Close(id));
-            self.end_connection(now, index, Err(Failure::Timeout));
+            self.expire_connection(now, index);
         }
     }
 
@@ -141,7 +136,7 @@ impl Shard {
         let mut due = Vec::new();
         for (_, endpoint) in &self.endpoints {
             for &index in &endpoint.idle {
-                let expiry = self.connections[index as usize].since.plus_ms(idle_timeout_ms);
+                let expiry = self.connections[index as usize].idle_since.plus_ms(idle_timeout_ms);
                 if expiry > now {
                     // The later ones of the stack were used later.
                     next = Some(next.map_or(expiry, |next: Tick| next.min(expiry)));
@@ -151,7 +146,7 @@ impl Shard {
             }
         }
         self.timers.set_idle(next);
-        due.into_iter().for_each(|index| self.forget_connection(index));
+        due.into_iter().for_each(|index| drop(self.forget_connection(index)));
         self.pump_starved(now);
     }
 }

@@ -1,11 +1,12 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
-use super::connections::Job;
+use super::connections::{Exchange, Job};
 use super::lanes::ReadyList;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
 use crate::core::snapshot::{Definition, Snapshot};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// One webhook, as this shard serves it.
@@ -64,7 +65,7 @@ impl Shard {
                 }
                 (known, wanted) => {
                     if known.is_some() {
-                        self.remove_webhook(slot as u32);
+                        self.remove_webhook(now, slot as u32);
                     }
                     if let Some(wanted) = wanted {
                         self.add_webhook(slot, wanted.clone());
@@ -83,6 +84,7 @@ impl Shard {
     fn add_webhook(&mut self, slot: usize, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
         let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
+        self.endpoints[endpoint].window += window;
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
@@ -107,8 +109,10 @@ impl Shard {
             webhook.hold_until = Tick::default();
         }
         webhook.definition = definition;
-        webhook.window = window;
+        let old_window = std::mem::replace(&mut webhook.window, window);
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
+        self.endpoints[old].window -= old_window;
+        self.endpoints[endpoint].window += window;
         if old != endpoint {
             if std::mem::take(&mut webhook.listed) {
                 self.endpoints[old].queue.retain(|&listed| listed != slot);
@@ -118,21 +122,35 @@ impl Shard {
         self.release_endpoint(old);
     }
 
-    fn remove_webhook(&mut self, slot: u32) {
-        let Some(webhook) = self.webhooks[slot as usize].take() else { return };
-        self.endpoints[webhook.endpoint].queue.retain(|&listed| listed != slot);
+    /// Ends the connections that carry deliveries of `slot`, which is no more.
+    fn cut_connections_of(&mut self, now: Tick, slot: u32) {
+        let is_of_slot = |exchange: &Exchange| match exchange.job {
+            Job::Lane(lane) => self.lanes[lane as usize].key.slot == slot,
+            Job::Test(_) => false,
+        };
+        let carries = |exchanges: &VecDeque<Exchange>| exchanges.iter().any(is_of_slot);
         let cut: Vec<usize> = self
             .connections
             .iter()
-            .filter(|(_, connection)| match &connection.job {
-                Job::Lane(lane) => self.lanes[*lane as usize].key.slot == slot,
-                _ => false,
-            })
+            .filter(|(_, connection)| carries(&connection.exchanges))
             .map(|(index, _)| index)
             .collect();
+        let mut others = VecDeque::new();
         for index in cut {
-            self.forget_connection(index);
+            others.extend(self.forget_connection(index).exchanges);
         }
+        others.retain(|exchange| match exchange.job {
+            Job::Lane(lane) => self.lanes[lane as usize].key.slot != slot,
+            Job::Test(_) => false,
+        });
+        self.take_back(now, others);
+    }
+
+    fn remove_webhook(&mut self, now: Tick, slot: u32) {
+        let Some(webhook) = self.webhooks[slot as usize].take() else { return };
+        self.endpoints[webhook.endpoint].window -= webhook.window;
+        self.endpoints[webhook.endpoint].queue.retain(|&listed| listed != slot);
+        self.cut_connections_of(now, slot);
         let lanes: Vec<u32> = self
             .lanes
             .iter()

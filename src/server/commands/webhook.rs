@@ -190,7 +190,7 @@ const HELP: &[&str] = &[
     "WEBHOOK.CREATE <name> <url> [PATTERN <glob>] [EVENTS <event> ...] [AUTH bearer <token> | \
      AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [RETRIES <n>] \
      [RETRY_DELAY <ms>] [RETRY_BACKOFF fixed|linear|exponential] [TIMEOUT <ms>] \
-     [CONCURRENCY <n>] [BATCH false]",
+     [CONCURRENCY <n>] [PIPELINE <n>] [BATCH false]",
     "WEBHOOK.UPDATE <name> [URL <url>] and the options of WEBHOOK.CREATE; AUTH none and \
      SECRET '' take away",
     "WEBHOOK.DELETE <name>",

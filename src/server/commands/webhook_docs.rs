@@ -69,6 +69,7 @@ const RETRY_BACKOFF: Argument = oneof(
 );
 const TIMEOUT: Argument = option("milliseconds", "TIMEOUT", "integer");
 const CONCURRENCY: Argument = option("deliveries", "CONCURRENCY", "integer");
+const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
@@ -86,6 +87,7 @@ const CREATE: &[Argument] = &[
     RETRY_BACKOFF,
     TIMEOUT,
     CONCURRENCY,
+    PIPELINE,
     BATCH,
     BATCH_SIZE,
 ];
@@ -103,6 +105,7 @@ const UPDATE: &[Argument] = &[
     RETRY_BACKOFF,
     TIMEOUT,
     CONCURRENCY,
+    PIPELINE,
     BATCH,
     BATCH_SIZE,
 ];

@@ -20,11 +20,12 @@ enum Keyword {
     RetryBackoff,
     Timeout,
     Concurrency,
+    Pipeline,
     Batch,
     BatchSize,
 }
 
-const KEYWORDS: [(&str, Keyword); 13] = [
+const KEYWORDS: [(&str, Keyword); 14] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -36,6 +37,7 @@ const KEYWORDS: [(&str, Keyword); 13] = [
     ("RETRY_BACKOFF", Keyword::RetryBackoff),
     ("TIMEOUT", Keyword::Timeout),
     ("CONCURRENCY", Keyword::Concurrency),
+    ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
 ];
@@ -79,6 +81,7 @@ pub(super) struct Options {
     retry_backoff: Option<RetryBackoff>,
     timeout_ms: Option<u64>,
     concurrency: Option<u32>,
+    pipeline: Option<u32>,
     batch: Option<()>,
 }
 
@@ -141,6 +144,7 @@ impl Options {
             }
             Keyword::Timeout => set(&mut self.timeout_ms, name, number(name, values[0])?)?,
             Keyword::Concurrency => set(&mut self.concurrency, name, number(name, values[0])?)?,
+            Keyword::Pipeline => set(&mut self.pipeline, name, number(name, values[0])?)?,
             Keyword::Batch => set(&mut self.batch, name, parse_batch(values[0])?)?,
             Keyword::BatchSize => {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
@@ -199,6 +203,7 @@ impl Options {
             retry_backoff: self.retry_backoff.unwrap_or_default(),
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
+            pipeline: self.pipeline,
         }
     }
 
@@ -219,6 +224,7 @@ impl Options {
             retry_backoff: self.retry_backoff,
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
+            pipeline: self.pipeline,
         }
     }
 }
@@ -326,7 +332,7 @@ mod tests {
     fn every_option_in_any_case_and_order() {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
-             pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 batch \
+             pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 batch \
              FALSE",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
@@ -339,6 +345,7 @@ mod tests {
         assert_eq!((options.retries, options.retry_delay_ms), (5, Some(1000)));
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
+        assert_eq!(options.pipeline, Some(16));
     }
 
     #[test]

@@ -105,6 +105,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("retry_backoff", Value::Text(info.retry_backoff.name())),
         ("timeout_ms", Value::Number(info.timeout_ms)),
         ("concurrency", Value::Number(u64::from(info.concurrency))),
+        ("pipeline", Value::Number(u64::from(info.pipeline))),
     ]);
     fields.extend(more_counters(stats));
     write_map(reply, &fields);

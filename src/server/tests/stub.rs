@@ -175,6 +175,7 @@ impl Engine for StubEngine {
             retry_backoff: RetryBackoff::Exponential,
             timeout_ms: 5000,
             concurrency: 64,
+            pipeline: 1,
             stats: STATS,
         })
     }
