@@ -335,6 +335,7 @@ impl Shard {
         let snippet = connection.reader.take_snippet();
         connection.reader.reset();
         let began = exchange.began();
+        self.endpoints[endpoint].has_enough = false;
         self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, Ok(response), &snippet);
         self.connections.contains(index)
     }
