@@ -18,6 +18,9 @@ pub struct Options {
     /// Deliveries in flight at once.
     #[arg(long, default_value_t = 64)]
     concurrency: u32,
+    /// Requests in flight on one connection.
+    #[arg(long, default_value_t = 1)]
+    pipeline: u32,
     /// Different keys.
     #[arg(long, default_value_t = 10_000)]
     keys: u64,
@@ -53,6 +56,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         pattern: Some("order:*".to_owned()),
         secret: options.secret.clone(),
         concurrency: Some(options.concurrency),
+        pipeline: Some(options.pipeline),
         ..WebhookOptions::default()
     };
     wait(manager.create("load", &options.url, webhook))?;

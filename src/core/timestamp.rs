@@ -15,7 +15,10 @@ pub fn write_rfc3339_us(out: &mut Vec<u8>, unix_us: u64) {
     let unix_us = unix_us.min(UNIX_SECONDS_MAX * 1_000_000 + 999_999);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
     put_seconds(&mut text, unix_us / 1_000_000);
-    put_decimal(&mut text[20..26], unix_us % 1_000_000);
+    let us = (unix_us % 1_000_000) as u32;
+    put_two(&mut text, 20, us / 10_000);
+    put_two(&mut text, 22, us / 100 % 100);
+    put_two(&mut text, 24, us % 100);
     out.extend_from_slice(&text);
 }
 
@@ -53,20 +56,20 @@ pub fn parse_http_date(text: &[u8]) -> Option<u64> {
 /// Fills in `0000-00-00T00:00:00` at the front of `text`.
 fn put_seconds(text: &mut [u8], unix_seconds: u64) {
     let (year, month, day) = civil_from_days(unix_seconds / SECONDS_PER_DAY);
-    let second = unix_seconds % SECONDS_PER_DAY;
-    put_decimal(&mut text[0..4], year);
-    put_decimal(&mut text[5..7], month);
-    put_decimal(&mut text[8..10], day);
-    put_decimal(&mut text[11..13], second / 3600);
-    put_decimal(&mut text[14..16], second / 60 % 60);
-    put_decimal(&mut text[17..19], second % 60);
+    let (year, second) = (year as u32, (unix_seconds % SECONDS_PER_DAY) as u32);
+    put_two(text, 0, year / 100);
+    put_two(text, 2, year % 100);
+    put_two(text, 5, month as u32);
+    put_two(text, 8, day as u32);
+    put_two(text, 11, second / 3600);
+    put_two(text, 14, second / 60 % 60);
+    put_two(text, 17, second % 60);
 }
 
-fn put_decimal(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// Writes the two digits of a number below 100.
+fn put_two(text: &mut [u8], at: usize, number: u32) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

@@ -147,7 +147,6 @@ pub struct Shard {
     generation: u32,
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
-    id_text: Vec<u8>,
 }
 
 impl Shard {
@@ -174,7 +173,6 @@ impl Shard {
             generation: 0,
             matched: Vec::new(),
             spare_bodies: Vec::new(),
-            id_text: Vec::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard
