@@ -164,3 +164,33 @@ fn options_that_cannot_be_are_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong:?}");
     }
 }
+
+#[test]
+fn writes_larger_than_the_kernel_takes_at_once_arrive_whole() {
+    const DEPTH: usize = 64;
+    let body: Vec<u8> = (0..100_000_u32).map(|number| (number % 251) as u8).collect();
+    let head = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    let large = [head.as_bytes(), &body].concat();
+    let (expected, intact) = (large.clone(), Arc::new(AtomicU64::new(0)));
+    let counter = Arc::clone(&intact);
+    let address = serve(move |mut stream| {
+        let mut buffer = expected.clone();
+        while read_all(&mut stream, &mut buffer) {
+            counter.fetch_add(u64::from(buffer == expected), Ordering::SeqCst);
+            let _ = stream.write_all(ANSWER);
+        }
+    });
+    let options = RawOptions { request: large, ..options(address, 2, DEPTH) };
+    let report = drive(&options, &AtomicBool::new(true)).unwrap();
+    assert_eq!(report.requests, 2 * DEPTH as u64);
+    assert_eq!(report.requests, intact.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_server_that_is_silent_is_an_error_at_the_end() {
+    let address = serve(|mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let error = drive(&options(address, 2, 1), &AtomicBool::new(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
+}

@@ -35,9 +35,13 @@ impl Message {
             } else if bytes.len() > MESSAGE_BYTES_MAX {
                 return Err(invalid("a message without an end arrived"));
             }
-            match stream.read(&mut part)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => bytes.extend_from_slice(&part[..read]),
+            match stream.read(&mut part) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => bytes.extend_from_slice(&part[..read]),
+                // The end of an io_uring interrupts the thread that made it, and a read with a
+                // timeout is not taken up again by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long a peer may take until its first request arrives.
 const START_MS: u64 = 15_000;
 /// Time between the first request and the measured part.
-const WARM_UP: Duration = Duration::from_millis(300);
+const WARM_UP: Duration = Duration::from_millis(250);
 /// How often the sink is asked whether a first request has come.
 const LOOK: Duration = Duration::from_millis(5);
 
