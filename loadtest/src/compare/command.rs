@@ -228,7 +228,9 @@ mod tests {
         });
         let state = || fs::read_to_string(format!("/proc/{}/stat", child())).unwrap_or_default();
         // Whoever takes over orphans may need a moment to bury it.
+        let deadline = Instant::now() + Duration::from_secs(10);
         while !state().is_empty() && !state().contains(") Z ") {
+            assert!(Instant::now() < deadline, "{} still runs", child());
             std::thread::sleep(LOOK);
         }
     }
