@@ -19,6 +19,7 @@ pub use message::Message;
 use crate::result::{ComparisonResult, Machine, PeerResult, ResultFile};
 use indicatif::{ProgressBar, ProgressStyle};
 use peer::{Peer, Stage};
+use rounds::Measured;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -142,6 +143,7 @@ pub fn compare(options: &Options) -> Result<ComparisonResult, Error> {
         |signed| request::capture(options.value_bytes, signed, address).map_err(Error::Capture);
     let stage = Stage {
         address,
+        sink_process: sink.process(),
         core: pinned(options.sender_core),
         connections: options.connections as usize,
         value_bytes: options.value_bytes,
@@ -184,7 +186,7 @@ fn take_turns(
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left  {msg}") {
         progress.set_style(style);
     }
-    let mut rates: Vec<(Vec<f64>, Vec<f64>)> = vec![Default::default(); peers.len()];
+    let mut measured: Vec<Vec<Measured>> = vec![Vec::new(); peers.len()];
     let mut failed: Vec<Option<String>> = vec![None; peers.len()];
     for round in 0..options.rounds as usize {
         for index in rounds::order(round, peers.len()) {
@@ -192,10 +194,7 @@ fn take_turns(
             if failed[index].is_none() {
                 progress.set_message(format!("round {}: {}", round + 1, peer.name));
                 match rounds::measure(peer, stage, options.seconds) {
-                    Ok((rate, own)) => {
-                        rates[index].0.push(rate);
-                        rates[index].1.extend(own);
-                    }
+                    Ok(one) => measured[index].push(one),
                     Err(reason) => {
                         failed[index] = Some(format!("failed in round {}: {reason}", round + 1));
                     }
@@ -206,21 +205,32 @@ fn take_turns(
     }
     progress.finish_and_clear();
     let mut results = Vec::new();
-    for ((peer, (rates, own)), failed) in peers.drain(..).zip(rates).zip(failed) {
+    for ((peer, measured), failed) in peers.drain(..).zip(measured).zip(failed) {
         match failed {
             Some(reason) => absent.push((peer.name, reason)),
-            None => results.push(result_of(peer, rates, &own)),
+            None => results.push(result_of(peer, &measured)),
         }
     }
     results
 }
 
-fn result_of(peer: Peer, rates: Vec<f64>, own: &[f64]) -> PeerResult {
+fn result_of(peer: Peer, measured: &[Measured]) -> PeerResult {
+    let median_of = |value: fn(&Measured) -> Option<f64>| {
+        let values: Vec<f64> = measured.iter().filter_map(value).collect();
+        (!values.is_empty()).then(|| table::median(&values))
+    };
     let mut notes = peer.notes;
-    if !own.is_empty() {
-        notes.push_str(&format!("; by its own count {:.0}/s", table::median(own)));
+    if let Some(own) = median_of(|one| one.own_rate) {
+        notes.push_str(&format!("; by its own count {own:.0}/s"));
     }
-    PeerResult { name: peer.name, median: table::median(&rates), rates, notes }
+    PeerResult {
+        name: peer.name,
+        rates: measured.iter().map(|one| one.rate).collect(),
+        median: median_of(|one| Some(one.rate)).unwrap_or_default(),
+        notes,
+        sink_busy: median_of(|one| one.sink_busy),
+        sink_held_up: median_of(|one| one.sink_held_up),
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +242,7 @@ pub(crate) mod tests {
         let message = Message { bytes: b"POST / HTTP/1.1\r\n\r\nbody".to_vec(), body_at: 19 };
         Stage {
             address: SocketAddr::from(([127, 0, 0, 1], 9)),
+            sink_process: None,
             core: None,
             connections: 4,
             value_bytes: 100,

@@ -16,6 +16,8 @@ use std::sync::atomic::AtomicBool;
 pub(super) struct Stage {
     /// The sink.
     pub address: SocketAddr,
+    /// The sink's process, if it is ours.
+    pub sink_process: Option<u32>,
     /// The core that the sender's threads and processes stay on.
     pub core: Option<usize>,
     pub connections: usize,

@@ -1,7 +1,7 @@
 //! The turns of the peers, and one measurement.
 
 use super::peer::{Peer, Sent, Stage};
-use super::sink::Sample;
+use super::sink::{Sample, Scheduled};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
@@ -24,12 +24,20 @@ pub(super) fn order(round: usize, peers: usize) -> impl Iterator<Item = usize> {
     (0..peers).map(move |turn| (turn + round) % peers)
 }
 
-/// A rate as the sink has counted it, and what the sender has counted itself.
-pub(super) fn measure(
-    peer: &mut Peer,
-    stage: &Stage,
-    seconds: f64,
-) -> Result<(f64, Option<f64>), String> {
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Measured {
+    /// Requests per second, as the sink has counted them.
+    pub rate: f64,
+    /// The same as the sender has counted it itself, from its start to its end.
+    pub own_rate: Option<f64>,
+    /// The part of the time that the sink ran, and that it waited for its core.
+    pub sink_busy: Option<f64>,
+    pub sink_held_up: Option<f64>,
+}
+
+/// Starts a sender, measures when its requests arrive, and stops it.
+pub(super) fn measure(peer: &mut Peer, stage: &Stage, seconds: f64) -> Result<Measured, String> {
     let stop = AtomicBool::new(false);
     let sender = &mut peer.sender;
     std::thread::scope(|scope| {
@@ -40,10 +48,10 @@ pub(super) fn measure(
             }
             sender.send(stage, &stop)
         });
-        let rate = watch(stage, seconds, &running);
+        let measured = watch(stage, seconds, &running);
         stop.store(true, Ordering::Relaxed);
         let sent: Sent = running.join().map_err(|_| "panicked".to_owned())??;
-        Ok((rate?, sent.own_rate))
+        Ok(Measured { own_rate: sent.own_rate, ..measured? })
     })
 }
 
@@ -51,7 +59,7 @@ fn watch(
     stage: &Stage,
     seconds: f64,
     running: &ScopedJoinHandle<'_, Result<Sent, String>>,
-) -> Result<f64, String> {
+) -> Result<Measured, String> {
     let sample = || Sample::take(stage.address).map_err(|error| format!("sink: {error}"));
     let before = sample()?;
     let deadline = Instant::now() + Duration::from_millis(START_MS);
@@ -69,13 +77,23 @@ fn watch(
         questions += 1;
     }
     std::thread::sleep(WARM_UP);
-    let first = sample()?;
+    let scheduled = || stage.sink_process.and_then(Scheduled::of);
+    let (first, scheduled_first) = (sample()?, scheduled());
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    let rate = sample()?.rate_since(&first);
+    let (last, scheduled_last) = (sample()?, scheduled());
     if running.is_finished() {
         return Err("ended before it was told to".to_owned());
     }
-    Ok(rate)
+    let part = |time: fn(&Scheduled) -> Duration| {
+        let used = time(&scheduled_last?).saturating_sub(time(&scheduled_first?));
+        Some(used.as_secs_f64() / (last.at - first.at).as_secs_f64())
+    };
+    Ok(Measured {
+        rate: last.rate_since(&first),
+        own_rate: None,
+        sink_busy: part(|scheduled| scheduled.ran),
+        sink_held_up: part(|scheduled| scheduled.waited),
+    })
 }
 
 #[cfg(test)]

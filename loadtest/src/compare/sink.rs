@@ -2,6 +2,7 @@
 //! it has got.
 
 use super::message::Message;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,11 @@ impl Sink {
             Some(address) => Ok(Sink { child: None, address }),
             None => Sink::start(core),
         }
+    }
+
+    /// The process, if it is ours.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Starts a sink on a free port, from the program that runs now.
@@ -57,6 +63,34 @@ impl Drop for Sink {
     }
 }
 
+/// What the scheduler accounts for a process: its time on a core, and its waiting for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Scheduled {
+    pub ran: Duration,
+    pub waited: Duration,
+}
+
+impl Scheduled {
+    /// The sum over the threads of a process; `None` where the kernel does not tell.
+    pub(super) fn of(process: u32) -> Option<Scheduled> {
+        let mut sum = Scheduled::default();
+        for task in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+            let task =
+                Scheduled::parse(&fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?)?;
+            sum.ran += task.ran;
+            sum.waited += task.waited;
+        }
+        Some(sum)
+    }
+
+    /// `<nanoseconds on a core> <nanoseconds of waiting> <times>`
+    fn parse(text: &str) -> Option<Scheduled> {
+        let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+        let mut next = || numbers.next().map(Duration::from_nanos);
+        Some(Scheduled { ran: next()?, waited: next()? })
+    }
+}
+
 /// How many requests a sink has got, and when it said so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
@@ -84,5 +118,18 @@ impl Sample {
     pub(super) fn rate_since(&self, earlier: &Sample) -> f64 {
         let seconds = (self.at - earlier.at).as_secs_f64();
         self.requests.saturating_sub(earlier.requests) as f64 / seconds.max(f64::EPSILON)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheduler_tells_of_this_process() {
+        let parsed = Scheduled::parse("1000 2000 3\n").unwrap();
+        assert_eq!((parsed.ran.as_nanos(), parsed.waited.as_nanos()), (1000, 2000));
+        assert_eq!(Scheduled::parse("1000"), None);
+        assert!(Scheduled::of(std::process::id()).is_none_or(|own| !own.ran.is_zero()));
     }
 }

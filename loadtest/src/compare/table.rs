@@ -10,6 +10,11 @@ const P1_RAW: f64 = 0.85;
 /// Signed deliveries per second and core with 16 requests in a pipeline.
 const P2_PER_SECOND: f64 = 1_000_000.0;
 
+/// A sink that runs for more of the time than this is the limit itself.
+const SINK_BUSY_MAX: f64 = 0.97;
+/// A sink that waits for its core for more of the time than this has it not to itself.
+const SINK_HELD_UP_MAX: f64 = 0.03;
+
 /// The median; 0 of nothing.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -44,6 +49,7 @@ pub(super) fn text(result: &ComparisonResult) -> String {
     for (name, reason) in &result.absent {
         let _ = writeln!(text, "absent: {name}: {reason}");
     }
+    warnings(&mut text, result);
     text.push('\n');
     verdicts(&mut text, result);
     text
@@ -54,8 +60,8 @@ fn table(text: &mut String, result: &ComparisonResult) {
     let (wrk, raw) = (find(result, "wrk"), find(result, "raw"));
     let _ = writeln!(
         text,
-        "{:width$}  {:>9}  {:>21}  {:>6}  {:>6}  notes",
-        "peer", "median", "min..max", "x wrk", "x raw"
+        "{:width$}  {:>9}  {:>21}  {:>6}  {:>6}  {:>9}  notes",
+        "peer", "median", "min..max", "x wrk", "x raw", "sink busy"
     );
     for peer in &result.peers {
         let spread = peer
@@ -67,14 +73,34 @@ fn table(text: &mut String, result: &ComparisonResult) {
         };
         let _ = writeln!(
             text,
-            "{:width$}  {:>9.0}  {:>21}  {:>6}  {:>6}  {}",
+            "{:width$}  {:>9.0}  {:>21}  {:>6}  {:>6}  {:>9}  {}",
             peer.name,
             peer.median,
             format!("{:.0}..{:.0}", spread.0, spread.1),
             times(wrk),
             times(raw),
+            peer.sink_busy.map_or("-".to_owned(), |part| format!("{:.0} %", part * 100.0)),
             peer.notes
         );
+    }
+}
+
+/// What makes the rates doubtful.
+fn warnings(text: &mut String, result: &ComparisonResult) {
+    let over = |value: fn(&PeerResult) -> Option<f64>, bound: f64| {
+        let peers = result.peers.iter().filter(|peer| value(peer).is_some_and(|part| part > bound));
+        peers.map(|peer| peer.name.as_str()).collect::<Vec<&str>>().join(", ")
+    };
+    let held_up = over(|peer| peer.sink_held_up, SINK_HELD_UP_MAX);
+    if !held_up.is_empty() {
+        let _ = writeln!(
+            text,
+            "doubtful: something else used the sink's core, so rates are too low: {held_up}"
+        );
+    }
+    let busy = over(|peer| peer.sink_busy, SINK_BUSY_MAX);
+    if !busy.is_empty() {
+        let _ = writeln!(text, "doubtful: the sink was the limit, not the sender: {busy}");
     }
 }
 
@@ -112,7 +138,8 @@ mod tests {
 
     fn peer(name: &str, rates: &[f64]) -> PeerResult {
         let (name, rates, notes) = (name.to_owned(), rates.to_vec(), String::new());
-        PeerResult { median: median(&rates), name, rates, notes }
+        let (sink_busy, sink_held_up) = (None, None);
+        PeerResult { median: median(&rates), name, rates, notes, sink_busy, sink_held_up }
     }
 
     #[test]
@@ -155,6 +182,18 @@ mod tests {
         }
         let row = text.lines().find(|line| line.starts_with("engine-signed ")).unwrap();
         let cells: Vec<&str> = row.split_whitespace().collect();
-        assert_eq!(cells, ["engine-signed", "72", "64..80", "0.72", "0.50"]);
+        assert_eq!(cells, ["engine-signed", "72", "64..80", "0.72", "0.50", "-"]);
+        assert!(!text.contains("doubtful"), "{text}");
+    }
+
+    #[test]
+    fn rates_that_the_sink_has_limited_are_doubted() {
+        let busy = PeerResult { sink_busy: Some(0.99), ..peer("raw", &[1.0]) };
+        let held_up =
+            PeerResult { sink_busy: Some(0.6), sink_held_up: Some(0.3), ..peer("wrk", &[1.0]) };
+        let peers = vec![busy, held_up, peer("engine", &[1.0])];
+        let text = text(&ComparisonResult { peers, ..ComparisonResult::default() });
+        assert!(text.contains("the sink was the limit, not the sender: raw\n"), "{text}");
+        assert!(text.contains("so rates are too low: wrk\n"), "{text}");
     }
 }
