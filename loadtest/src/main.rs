@@ -1,7 +1,7 @@
 //! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{run, sink};
+use ferrite_loadtest::{compare, idle, run, sink};
 use std::net::SocketAddr;
 
 #[global_allocator]
@@ -27,11 +27,17 @@ enum Command {
     },
     /// Drive the embedded engine in closed loop and print deliveries per second.
     Run(run::Options),
+    /// Put the engine beside other senders, in turns, against the same sink with the same bytes.
+    Compare(compare::Options),
+    /// Time single deliveries after idleness, beside a bare round trip.
+    Idle(idle::Options),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Arguments::parse().command {
         Command::Sink { address, core } => Ok(sink::serve(address, core)?),
         Command::Run(options) => run::run(&options),
+        Command::Compare(options) => Ok(compare::run(&options)?),
+        Command::Idle(options) => idle::run(&options),
     }
 }

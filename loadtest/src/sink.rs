@@ -4,11 +4,16 @@ use memchr::memmem;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::{IoUringDriver, RuntimeBuilder};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const READ_BYTES: usize = 64 * 1024;
+
+/// Asks for the number of requests so far.
+const STATS_REQUEST: &[u8] = b"GET /sink/stats ";
 
 /// Serves until the process ends.
 pub fn serve(address: SocketAddr, core: Option<usize>) -> io::Result<()> {
@@ -20,17 +25,18 @@ pub fn serve(address: SocketAddr, core: Option<usize>) -> io::Result<()> {
     let mut runtime = RuntimeBuilder::<IoUringDriver>::new().uring_builder(builder).build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address)?;
+        let requests = Rc::new(Cell::new(0));
         println!("sink listens on {}", listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
             let _ = stream.set_nodelay(true);
-            monoio::spawn(answer(stream));
+            monoio::spawn(answer(stream, Rc::clone(&requests)));
         }
     })
 }
 
 /// Answers every request of one connection; pipelined ones in one write.
-async fn answer(mut stream: TcpStream) {
+async fn answer(mut stream: TcpStream, requests: Rc<Cell<u64>>) {
     let mut parser = Parser::default();
     let mut buffer = Vec::with_capacity(READ_BYTES);
     let mut responses = Vec::new();
@@ -42,8 +48,12 @@ async fn answer(mut stream: TcpStream) {
             return;
         }
         responses.clear();
-        for _ in 0..parser.requests(&buffer) {
-            responses.extend_from_slice(RESPONSE);
+        if buffer.starts_with(STATS_REQUEST) {
+            responses.extend_from_slice(stats(requests.get()).as_bytes());
+        } else {
+            let count = parser.requests(&buffer);
+            requests.set(requests.get() + count as u64);
+            (0..count).for_each(|_| responses.extend_from_slice(RESPONSE));
         }
         if !responses.is_empty() {
             let (written, used) = stream.write_all(responses).await;
@@ -53,6 +63,11 @@ async fn answer(mut stream: TcpStream) {
             }
         }
     }
+}
+
+fn stats(requests: u64) -> String {
+    let body = format!("{{\"requests\":{requests}}}");
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// Counts the requests in a stream of bytes, as far as a sink must understand them.
