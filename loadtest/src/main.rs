@@ -1,7 +1,7 @@
 //! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{compare, idle, run, sink};
+use ferrite_loadtest::{caller, compare, idle, run, sink};
 use std::net::SocketAddr;
 
 #[global_allocator]
@@ -29,6 +29,8 @@ enum Command {
     Run(run::Options),
     /// Put the engine beside other senders, in turns, against the same sink with the same bytes.
     Compare(compare::Options),
+    /// Time what an event costs its caller, at steady rates.
+    Caller(caller::Options),
     /// Time single deliveries after idleness, beside a bare round trip.
     Idle(idle::Options),
 }
@@ -38,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Command::Sink { address, core } => Ok(sink::serve(address, core)?),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => Ok(compare::run(&options)?),
+        Command::Caller(options) => Ok(caller::run(&options)?),
         Command::Idle(options) => idle::run(&options),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::peer::{Sender, Sent, Stage};
 use ferrite::webhooks::{
-    Admission, EventRef, EventValue, WebhookConfig, WebhookManager, WebhookOptions, WhenFull,
+    Admission, EventRef, EventValue, Signatures, WebhookConfig, WebhookManager, WebhookOptions,
+    WhenFull,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ const SHUTDOWN: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(super) struct Engine {
     pub secret: Option<String>,
+    pub signatures: Signatures,
     pub pipeline: u32,
 }
 
@@ -56,6 +58,7 @@ impl Engine {
         WebhookOptions {
             pattern: Some("order:*".to_owned()),
             secret: self.secret.clone(),
+            signatures: self.signatures,
             concurrency: Some(concurrency),
             pipeline: Some(self.pipeline),
             ..WebhookOptions::default()
@@ -97,7 +100,7 @@ pub(crate) fn key(number: u64) -> String {
 }
 
 /// Waits for a future of the engine.
-pub(super) fn wait<F: Future>(future: F) -> F::Output {
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     loop {

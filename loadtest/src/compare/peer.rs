@@ -7,6 +7,7 @@ use super::node::Node;
 use super::raw::Raw;
 use super::request::SECRET;
 use super::{Error, Options};
+use ferrite::webhooks::Signatures;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -59,11 +60,13 @@ pub(super) struct Peer {
 }
 
 /// The names of `--peers`, in the order of the table.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 16] = [
     "engine",
     "engine-signed",
+    "engine-signed-once",
     "engine-pipelined",
     "engine-pipelined-signed",
+    "engine-pipelined-signed-once",
     "raw",
     "raw-signed",
     "raw-pipelined",
@@ -108,7 +111,8 @@ pub(super) fn assemble(options: &Options) -> Result<Assembled, Error> {
 
 /// Notes and sender of a known peer, or why it is not there.
 fn known(name: &str, depth: u32) -> Result<(String, Box<dyn Sender>), String> {
-    let signs = name.ends_with("-signed");
+    let once = name.ends_with("-signed-once");
+    let signs = once || name.ends_with("-signed");
     let pipeline = if name.contains("-pipelined") { depth } else { 1 };
     let notes = |what: &str| {
         let pipelines = format!("pipelines {depth}");
@@ -120,8 +124,13 @@ fn known(name: &str, depth: u32) -> Result<(String, Box<dyn Sender>), String> {
     Ok(match name.split('-').next().unwrap_or_default() {
         "engine" => {
             let secret = signs.then(|| SECRET.to_owned());
-            let what = if signs { format!("{whole}, signs twice") } else { whole.to_owned() };
-            (notes(&what), Box::new(Engine { secret, pipeline }))
+            let (signatures, signing) = match (signs, once) {
+                (false, _) => (Signatures::Both, ""),
+                (true, false) => (Signatures::Both, ", signs twice"),
+                (true, true) => (Signatures::Ferrite, ", signs once"),
+            };
+            let what = format!("{whole}{signing}");
+            (notes(&what), Box::new(Engine { secret, signatures, pipeline }))
         }
         "raw" => {
             let what = if signs { "io_uring, signs once" } else { "io_uring" };
