@@ -1,7 +1,7 @@
 //! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{run, sink};
+use ferrite_loadtest::{report, run, sink};
 use std::net::SocketAddr;
 
 #[global_allocator]
@@ -27,11 +27,14 @@ enum Command {
     },
     /// Drive the embedded engine in closed loop and print deliveries per second.
     Run(run::Options),
+    /// Write one HTML page that shows result files.
+    Report(report::Options),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Arguments::parse().command {
         Command::Sink { address, core } => Ok(sink::serve(address, core)?),
         Command::Run(options) => run::run(&options),
+        Command::Report(options) => Ok(report::report(&options)?),
     }
 }
