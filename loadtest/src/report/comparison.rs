@@ -28,14 +28,7 @@ pub fn section(index: usize, comparison: &Named<'_, ComparisonResult>) -> Markup
                     (format!("{} s", result.seconds)) " for each sender. A bar is the median, \
                      its whisker goes from the slowest round to the fastest."
                 }
-                div class="figures" { (bars(&id, result)) }
-            }
-            @if result.peers.iter().any(|peer| !peer.notes.is_empty()) {
-                dl class="notes" {
-                    @for peer in result.peers.iter().filter(|peer| !peer.notes.is_empty()) {
-                        dt { (peer.name) } dd { (peer.notes) }
-                    }
-                }
+                div class="figures" { (bars(&id, result)) (notes(&result.peers)) }
             }
             @if !result.absent.is_empty() {
                 h3 { "Not measured" }
@@ -44,6 +37,19 @@ pub fn section(index: usize, comparison: &Named<'_, ComparisonResult>) -> Markup
                 }
             }
             @if !result.cores.is_empty() { p class="cores" { "Cores: " (result.cores) } }
+        }
+    }
+}
+
+/// What each sender does beyond posting bytes.
+fn notes(peers: &[PeerResult]) -> Markup {
+    html! {
+        @if peers.iter().any(|peer| !peer.notes.is_empty()) {
+            dl class="notes" {
+                @for peer in peers.iter().filter(|peer| !peer.notes.is_empty()) {
+                    dt { (peer.name) } dd { (peer.notes) }
+                }
+            }
         }
     }
 }

@@ -71,7 +71,11 @@ pub fn percentile(quantile: f64) -> String {
 
 /// A factor: `0.71×`.
 pub fn ratio(value: f64) -> String {
-    format!("{}×", if value < 10.0 { format!("{value:.2}") } else { three_digits(value) })
+    match value {
+        small if small < 0.0995 => format!("{small:.3}×"),
+        small if small < 9.995 => format!("{small:.2}×"),
+        large => format!("{}×", three_digits(large)),
+    }
 }
 
 #[cfg(test)]
@@ -95,5 +99,7 @@ mod tests {
         assert_eq!(percentile(0.9999), "99.99");
         assert_eq!(percentile(1.0), "max");
         assert_eq!(ratio(0.7123), "0.71×");
+        assert_eq!(ratio(0.0123), "0.012×");
+        assert_eq!(ratio(12.34), "12.3×");
     }
 }

@@ -15,7 +15,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// A result under a name that no other of its kind has.
 pub struct Named<'a, T> {
+    /// Its label, or its kind.
     pub name: String,
+    /// What was measured.
     pub result: &'a T,
 }
 
@@ -119,7 +121,7 @@ fn glance(results: &Results<'_>) -> Markup {
         html! {
             tr {
                 th scope="row" { a href=(href) { (name) } }
-                td { (found) }
+                td class="found" { (found) }
                 td { (verdict(state.0, state.1)) }
                 td class="when" { (measured_at) }
             }
@@ -140,7 +142,7 @@ fn glance(results: &Results<'_>) -> Markup {
                         (row(name, "#runs".to_owned(), run_found(result), &result.machine.measured_at, counts(result.void.is_some())))
                     }
                     @for (index, Named { name, result }) in results.sweeps.iter().enumerate() {
-                        (row(name, format!("#sweep-{}", index + 1), sweep_found(result), sweep_time(result), counts(result.points.iter().any(|(_, run)| run.void.is_some()))))
+                        (row(name, format!("#sweep-{}", index + 1), sweep_found(result), sweep_time(result), sweep_counts(result)))
                     }
                     @for (index, Named { name, result }) in results.comparisons.iter().enumerate() {
                         (row(name, format!("#comparison-{}", index + 1), comparison_found(result), &result.machine.measured_at, (true, "counts")))
@@ -170,6 +172,15 @@ fn sweep_found(sweep: &SweepResult) -> String {
         let rate = format::whole(run.deliveries_per_second);
         format!("up to {rate} deliveries/s, at {} {at}", sweep.setting)
     })
+}
+
+fn sweep_counts(sweep: &SweepResult) -> (bool, &'static str) {
+    let void = sweep.points.iter().filter(|(_, run)| run.void.is_some()).count();
+    match void {
+        0 => (true, "counts"),
+        void if void < sweep.points.len() => (false, "partly void"),
+        _ => (false, "void"),
+    }
 }
 
 fn sweep_time(sweep: &SweepResult) -> &str {

@@ -98,7 +98,7 @@ fn throughput(id: &str, setting: &str, points: &[&(u64, RunResult)]) -> Markup {
     {
         let each = run.deliveries_per_second / *at as f64;
         lines.push(Series {
-            name: format!("ideal: as many times as fast as {at}"),
+            name: format!("ideal: in proportion to {setting} {at}"),
             style: 0,
             stroke: Stroke::Ideal,
             points: points.iter().map(|(at, _)| (*at as f64, each * *at as f64)).collect(),

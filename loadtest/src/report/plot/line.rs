@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use std::fmt::Write as _;
 
 const HEIGHT: f64 = 330.0;
-const LEFT: f64 = 66.0;
+const LEFT: f64 = 74.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 58.0;
@@ -104,7 +104,7 @@ impl LinePlot {
                     line class="grid" x1=(LEFT) x2=(end) y1=(y) y2=(y) {}
                     text class="tick" x=(LEFT - 8.0) y=(y) dy="0.35em" { (name) }
                 }
-                text class="label" x="2" y="14" { (self.y.label) }
+                text class="label" x="4" y="15" { (self.y.label) }
             }
             g class="axis x" {
                 line class="base" x1=(LEFT) x2=(end) y1=(floor) y2=(floor) {}
