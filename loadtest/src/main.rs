@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use ferrite_loadtest::{report, run, sink};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,8 +32,18 @@ enum Command {
     Report(report::Options),
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ferrite-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
         Command::Sink { address, core } => Ok(sink::serve(address, core)?),
         Command::Run(options) => run::run(&options),
         Command::Report(options) => Ok(report::report(&options)?),

@@ -75,7 +75,7 @@ fn latency(runs: &[Named<'_, RunResult>]) -> Markup {
             measured.len()
         ),
         x,
-        y: Axis::times("latency", all().map(|(_, us)| *us)),
+        y: Axis::times("latency (logarithmic)", all().map(|(_, us)| *us)),
         series: series.collect(),
     };
     figure(&plot.title, &plot.render(), &latency_numbers(&measured))
@@ -99,7 +99,15 @@ fn latency_numbers(measured: &[(usize, &Named<'_, RunResult>, &Latency)]) -> Mar
         row.extend(measured.iter().map(|(_, _, latency)| cell(latency)));
         row
     };
-    numbers(&head, &quantiles.iter().map(row).collect::<Vec<_>>())
+    let whole = |name: &str, value: fn(&Latency) -> f64| {
+        let mut row = vec![name.to_owned()];
+        row.extend(measured.iter().map(|(_, _, latency)| format::whole(value(latency))));
+        row
+    };
+    let mut rows: Vec<_> = quantiles.iter().map(row).collect();
+    rows.push(whole("mean", |latency| latency.mean_us));
+    rows.push(whole("number of values", |latency| latency.count as f64));
+    numbers(&head, &rows)
 }
 
 fn throughput(runs: &[Named<'_, RunResult>]) -> Markup {

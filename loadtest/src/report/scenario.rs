@@ -20,9 +20,9 @@ pub fn section(index: usize, scenario: &Named<'_, ScenarioResult>) -> Markup {
                 div class="scroll" tabindex="0" {
                     table class="findings" {
                         thead { tr {
-                            th scope="col" { "Looked at" }
+                            th scope="col" class="what" { "Looked at" }
                             th scope="col" { "Found" }
-                            th scope="col" { "Verdict" }
+                            th scope="col" class="holds" { "Verdict" }
                         } }
                         tbody {
                             @for finding in &result.findings {

@@ -142,7 +142,10 @@ fn latency(id: &str, setting: &str, points: &[&(u64, RunResult)]) -> Markup {
                               (logarithmic) over {setting}."
         ),
         x: axis(setting, points),
-        y: Axis::times("latency", lines.iter().flat_map(|line| &line.points).map(|(_, us)| *us)),
+        y: Axis::times(
+            "latency (logarithmic)",
+            lines.iter().flat_map(|line| &line.points).map(|(_, us)| *us),
+        ),
         series: lines,
     };
     figure(&plot.title, &plot.render(), &all_numbers(setting, points))
@@ -151,13 +154,14 @@ fn latency(id: &str, setting: &str, points: &[&(u64, RunResult)]) -> Markup {
 fn all_numbers(setting: &str, points: &[&(u64, RunResult)]) -> Markup {
     let mut head = vec![setting.to_owned(), "Deliveries/s".to_owned()];
     head.extend(QUANTILES.iter().map(|(_, name)| format!("{name}, µs")));
-    head.push("Counts".to_owned());
+    head.extend(["Failed attempts".to_owned(), "Counts".to_owned()]);
     let row = |(at, run): &&(u64, RunResult)| {
         let mut row = vec![at.to_string(), format::whole(run.deliveries_per_second)];
         row.extend(QUANTILES.iter().map(|(quantile, _)| {
             let value = run.latency.as_ref().and_then(|latency| latency.at(*quantile));
             value.map_or(NOTHING.to_owned(), format::whole)
         }));
+        row.push(format::whole(run.failed_attempts as f64));
         row.push(if run.void.is_some() { "void".to_owned() } else { "yes".to_owned() });
         row
     };

@@ -3,7 +3,7 @@
 use super::{Axis, WIDTH, svg, tenth};
 use maud::{Markup, html};
 
-const LEFT: f64 = 14.0;
+const LEFT: f64 = 6.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 6.0;
 const BOTTOM: f64 = 58.0;
@@ -11,7 +11,7 @@ const ROW: f64 = 54.0;
 const BAR: f64 = 16.0;
 
 /// Longer names are cut in the plot; the table beside it has them whole.
-const NAME_CHARACTERS_MAX: usize = 26;
+const NAME_CHARACTERS_MAX: usize = 23;
 
 /// One bar.
 #[derive(Clone, Debug)]
@@ -104,11 +104,11 @@ fn shortened(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::shortened;
+    use super::*;
 
     #[test]
     fn long_names_are_cut_between_characters() {
         assert_eq!(shortened("wrk"), "wrk");
-        assert_eq!(shortened(&"é".repeat(40)).chars().count(), 26);
+        assert_eq!(shortened(&"é".repeat(40)).chars().count(), NAME_CHARACTERS_MAX);
     }
 }

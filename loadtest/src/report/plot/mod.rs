@@ -52,7 +52,9 @@ impl Axis {
 
     /// Percentiles, each nine as wide as the one before, and the maximum at the end.
     pub fn percentiles(label: &str, quantiles: impl Iterator<Item = f64>) -> Axis {
-        let nines = quantiles.filter_map(scale::nines).fold(LEAST_NINES, f64::max).ceil();
+        let nines = quantiles.filter_map(scale::nines).fold(LEAST_NINES, f64::max);
+        // 0.9999 is a hair beyond four nines when it is computed.
+        let nines = (nines - 1e-6).ceil();
         let scale = Scale::Linear { from: 0.0, to: nines + ROOM_FOR_THE_MAXIMUM };
         let mut ticks = vec![(0.0, "0".to_owned()), (0.5, "50".to_owned())];
         let quantiles = (1..=nines as i32).map(|nines| 1.0 - 0.1f64.powi(nines));
