@@ -54,7 +54,7 @@ fn dump(folder: &std::path::Path) -> String {
         .stdout(File::create(&output).unwrap())
         .stderr(File::create(folder.join("log")).unwrap())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program()));
     let end = Instant::now() + TIMEOUT;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -76,7 +76,7 @@ fn log(folder: &std::path::Path) -> String {
 }
 
 fn program() -> String {
-    if let Ok(program) = std::env::var(PROGRAM_VARIABLE) {
+    if let Some(program) = std::env::var(PROGRAM_VARIABLE).ok().filter(|name| !name.is_empty()) {
         return program;
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
