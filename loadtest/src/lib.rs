@@ -6,6 +6,7 @@ pub mod compare;
 pub mod history;
 pub mod idle;
 pub mod machine;
+pub mod report;
 pub mod result;
 pub mod run;
 pub mod sink;

@@ -1,8 +1,9 @@
-//! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
+//! The load-test harness of Ferrite Webhooks, as one program.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{caller, compare, idle, run, sink};
+use ferrite_loadtest::{caller, compare, idle, report, run, sink};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,14 +34,27 @@ enum Command {
     Caller(caller::Options),
     /// Time single deliveries after idleness, beside a bare round trip.
     Idle(idle::Options),
+    /// Write one HTML page that shows result files.
+    Report(report::Options),
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ferrite-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
         Command::Sink { address, core } => Ok(sink::serve(address, core)?),
         Command::Run(options) => run::run(&options),
         Command::Compare(options) => Ok(compare::run(&options)?),
         Command::Caller(options) => Ok(caller::run(&options)?),
         Command::Idle(options) => idle::run(&options),
+        Command::Report(options) => Ok(report::report(&options)?),
     }
 }
