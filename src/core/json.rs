@@ -12,16 +12,18 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// and known after one look at each byte. The chunks are for the compiler, which compares the
 /// bytes of each at once.
 pub fn is_plain(text: &[u8]) -> bool {
-    fn all_plain(bytes: &[u8]) -> bool {
-        let odd = |byte: u8| !(0x20..0x80).contains(&byte) | (byte == b'"') | (byte == b'\\');
-        !bytes.iter().fold(false, |any, &byte| any | odd(byte))
+    /// As signed numbers, bytes from 0x80 on are below 0x20 too.
+    fn has_odd(bytes: &[u8; 16]) -> bool {
+        let odd = |byte: u8| (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\');
+        bytes.iter().fold(false, |any, &byte| any | odd(byte))
     }
-    let (chunks, tail) = text.as_chunks::<16>();
-    match text.last_chunk::<16>() {
-        // The tail again together with bytes before it, rather than byte by byte.
-        Some(last) => chunks.iter().all(|chunk| all_plain(chunk)) && all_plain(last),
-        None => all_plain(tail),
-    }
+    let Some(last) = text.last_chunk::<16>() else {
+        let mut padded = [b' '; 16];
+        padded[..text.len()].copy_from_slice(text);
+        return !has_odd(&padded);
+    };
+    // The tail again together with bytes before it, rather than byte by byte.
+    !text.as_chunks::<16>().0.iter().fold(has_odd(last), |any, chunk| any | has_odd(chunk))
 }
 
 /// Appends `text` as a JSON string. `text` must be plain: it is copied, not checked.

@@ -8,7 +8,7 @@
 
 use super::json;
 use super::packed::{PackedEvent, PackedValue, Parts};
-use super::timestamp;
+use super::timestamp::TimeWriter;
 use crate::base::id::EventId;
 
 /// Room for everything in a body but the strings of its event.
@@ -20,11 +20,22 @@ const ID_AT: usize = BEGINNING.len();
 
 /// Appends `event` as JSON. `event_name` is the event's own name, or what a test event is called.
 pub fn write_event(out: &mut Vec<u8>, id: EventId, event_name: &str, event: &PackedEvent<'_>) {
+    write_event_with(&mut TimeWriter::new(), out, id, event_name, event);
+}
+
+/// As [`write_event`], for whoever writes many, with a writer of times to use again and again.
+pub fn write_event_with(
+    times: &mut TimeWriter,
+    out: &mut Vec<u8>,
+    id: EventId,
+    event_name: &str,
+    event: &PackedEvent<'_>,
+) {
     out.reserve(FRAME_BYTES + event.key.len() + event.old_value.map_or(0, <[u8]>::len));
     out.extend_from_slice(BEGINNING);
     id.write_to(out);
     out.extend_from_slice(b"\",\"timestamp\":\"");
-    timestamp::write_rfc3339_us(out, event.stamp.timestamp_us);
+    times.write_us(out, event.stamp.timestamp_us);
     out.extend_from_slice(b"\",\"event\":");
     json::write_plain_string(out, event_name.as_bytes());
     out.extend_from_slice(b",\"key\":");

@@ -9,17 +9,41 @@ const MONTHS: [&[u8; 3]; 12] = [
 ];
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
-/// Appends a time given in microseconds since 1970 as RFC 3339 in UTC:
-/// `2024-01-15T10:30:00.123456Z`.
-pub fn write_rfc3339_us(out: &mut Vec<u8>, unix_us: u64) {
-    let unix_us = unix_us.min(UNIX_SECONDS_MAX * 1_000_000 + 999_999);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    put_seconds(&mut text, unix_us / 1_000_000);
-    let us = (unix_us % 1_000_000) as u32;
-    put_two(&mut text, 20, us / 10_000);
-    put_two(&mut text, 22, us / 100 % 100);
-    put_two(&mut text, 24, us % 100);
-    out.extend_from_slice(&text);
+/// Writes times in RFC 3339, and remembers the text of the last second: most times that are
+/// written one after the other lie in the same one.
+#[derive(Clone, Debug)]
+pub struct TimeWriter {
+    unix_seconds: u64,
+    text: [u8; 27],
+}
+
+impl TimeWriter {
+    /// A writer that remembers the first second of 1970.
+    pub const fn new() -> TimeWriter {
+        TimeWriter { unix_seconds: 0, text: *b"1970-01-01T00:00:00.000000Z" }
+    }
+
+    /// Appends a time given in microseconds since 1970 as RFC 3339 in UTC:
+    /// `2024-01-15T10:30:00.123456Z`.
+    pub fn write_us(&mut self, out: &mut Vec<u8>, unix_us: u64) {
+        let unix_us = unix_us.min(UNIX_SECONDS_MAX * 1_000_000 + 999_999);
+        let unix_seconds = unix_us / 1_000_000;
+        if unix_seconds != self.unix_seconds {
+            put_seconds(&mut self.text, unix_seconds);
+            self.unix_seconds = unix_seconds;
+        }
+        let us = (unix_us % 1_000_000) as u32;
+        put_two(&mut self.text, 20, us / 10_000);
+        put_two(&mut self.text, 22, us / 100 % 100);
+        put_two(&mut self.text, 24, us % 100);
+        out.extend_from_slice(&self.text);
+    }
+}
+
+impl Default for TimeWriter {
+    fn default() -> Self {
+        TimeWriter::new()
+    }
 }
 
 /// Appends a time given in seconds since 1970 as RFC 3339 in UTC: `2024-01-15T10:30:00Z`.
@@ -123,8 +147,20 @@ mod tests {
 
     fn micros(unix_us: u64) -> String {
         let mut out = Vec::new();
-        write_rfc3339_us(&mut out, unix_us);
+        TimeWriter::new().write_us(&mut out, unix_us);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_writer_that_remembers_its_second_writes_what_a_new_one_does() {
+        let mut writer = TimeWriter::new();
+        for unix_us in [0, 1, 999_999, 1_000_000, 1_705_314_600_123_456, 1_705_314_600_999_999] {
+            for unix_us in [unix_us, unix_us + 5, unix_us.saturating_sub(7)] {
+                let mut out = Vec::new();
+                writer.write_us(&mut out, unix_us);
+                assert_eq!(String::from_utf8(out).unwrap(), micros(unix_us));
+            }
+        }
     }
 
     fn seconds(unix_seconds: u64) -> String {
