@@ -1,8 +1,7 @@
-//! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
+//! Load-test harness for Ferrite Webhooks.
 
 use clap::{Parser, Subcommand};
 use ferrite_loadtest::{run, sink};
-use std::net::SocketAddr;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,22 +15,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Receive webhooks: answers 200 to everything, as fast as it can.
-    Sink {
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:9900")]
-        address: SocketAddr,
-        /// The core to run on.
-        #[arg(long)]
-        core: Option<usize>,
-    },
+    /// Receive webhooks: fast, and on request strict, recording or misbehaving.
+    Sink(Box<sink::Options>),
     /// Drive the embedded engine in closed loop and print deliveries per second.
     Run(run::Options),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Arguments::parse().command {
-        Command::Sink { address, core } => Ok(sink::serve(address, core)?),
+        Command::Sink(options) => Ok(sink::serve(*options)?),
         Command::Run(options) => run::run(&options),
     }
 }
