@@ -5,3 +5,4 @@ pub mod history;
 pub mod result;
 pub mod run;
 pub mod sink;
+pub mod verify;

@@ -1,7 +1,8 @@
 //! Load-test harness for Ferrite Webhooks.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{run, sink};
+use ferrite_loadtest::{run, sink, verify};
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,11 +20,18 @@ enum Command {
     Sink(Box<sink::Options>),
     /// Drive the embedded engine in closed loop and print deliveries per second.
     Run(run::Options),
+    /// Judge the histories of both sides of a run.
+    Verify(verify::Options),
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     match Arguments::parse().command {
-        Command::Sink(options) => Ok(sink::serve(*options)?),
-        Command::Run(options) => run::run(&options),
+        Command::Sink(options) => sink::serve(*options)?,
+        Command::Run(options) => run::run(&options)?,
+        Command::Verify(options) if !verify::verify(&options)?.passed => {
+            return Ok(ExitCode::FAILURE);
+        }
+        Command::Verify(_) => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
