@@ -24,8 +24,18 @@ enum Command {
     Verify(verify::Options),
 }
 
-fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ferrite-loadtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    match command {
         Command::Sink(options) => sink::serve(*options)?,
         Command::Run(options) => run::run(&options)?,
         Command::Verify(options) if !verify::verify(&options)?.passed => {
