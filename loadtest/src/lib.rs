@@ -10,3 +10,4 @@ pub mod report;
 pub mod result;
 pub mod run;
 pub mod sink;
+pub mod verify;

@@ -1,8 +1,7 @@
 //! The load-test harness of Ferrite Webhooks, as one program.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{caller, compare, idle, report, run, sink};
-use std::net::SocketAddr;
+use ferrite_loadtest::{caller, compare, idle, report, run, sink, verify};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -17,15 +16,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Receive webhooks: answers 200 to everything, as fast as it can.
-    Sink {
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:9900")]
-        address: SocketAddr,
-        /// The core to run on.
-        #[arg(long)]
-        core: Option<usize>,
-    },
+    /// Receive webhooks: fast, and on request strict, recording or misbehaving.
+    Sink(Box<sink::Options>),
     /// Drive the embedded engine in closed loop and print deliveries per second.
     Run(run::Options),
     /// Put the engine beside other senders, in turns, against the same sink with the same bytes.
@@ -34,13 +26,15 @@ enum Command {
     Caller(caller::Options),
     /// Time single deliveries after idleness, beside a bare round trip.
     Idle(idle::Options),
+    /// Judge the histories of both sides of a run.
+    Verify(verify::Options),
     /// Write one HTML page that shows result files.
     Report(report::Options),
 }
 
 fn main() -> ExitCode {
     match execute(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ferrite-loadtest: {error}");
             ExitCode::FAILURE
@@ -48,13 +42,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+fn execute(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
-        Command::Sink { address, core } => Ok(sink::serve(address, core)?),
-        Command::Run(options) => run::run(&options),
-        Command::Compare(options) => Ok(compare::run(&options)?),
-        Command::Caller(options) => Ok(caller::run(&options)?),
-        Command::Idle(options) => idle::run(&options),
-        Command::Report(options) => Ok(report::report(&options)?),
+        Command::Sink(options) => sink::serve(*options)?,
+        Command::Run(options) => run::run(&options)?,
+        Command::Compare(options) => compare::run(&options)?,
+        Command::Caller(options) => caller::run(&options)?,
+        Command::Idle(options) => idle::run(&options)?,
+        Command::Verify(options) if !verify::verify(&options)?.passed => {
+            return Ok(ExitCode::FAILURE);
+        }
+        Command::Verify(_) => {}
+        Command::Report(options) => report::report(&options)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

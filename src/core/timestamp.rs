@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn a_writer_that_remembers_its_second_writes_what_a_new_one_does() {
         let mut writer = TimeWriter::new();
-        for unix_us in [0_u64, 1, 999_999, 1_000_000, 1_705_314_600_123_456, 1_705_314_600_999_999] {
+        for unix_us in [0_u64, 1, 999_999, 1_000_000, 1_705_314_600_123_456, 1_705_314_600_999_999]
+        {
             for unix_us in [unix_us, unix_us + 5, unix_us.saturating_sub(7)] {
                 let mut out = Vec::new();
                 writer.write_us(&mut out, unix_us);
