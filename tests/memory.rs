@@ -70,7 +70,8 @@ fn a_pending_delivery_takes_little_beside_its_payload() {
     let failed = bytes_per_pending(PENDING, || rig.deliver(UNAVAILABLE));
     assert_eq!(rig.pending() as u64, PENDING);
     println!(
-        "beside the payload: {waiting} bytes waiting to be sent, {failed} waiting for a retry"
+        "beside the payload: {waiting} bytes waiting to be sent, {failed} waiting for a retry; \
+         the target is {PENDING_BYTES_TARGET}"
     );
     assert!(waiting <= PENDING_BYTES_MAX && failed <= PENDING_BYTES_MAX);
 }
@@ -105,10 +106,11 @@ fn answer_together(listener: &TcpListener, connections: usize) -> Vec<TcpStream>
     streams
 }
 
-/// Memory of this process that is really there, in bytes.
-fn resident_bytes() -> usize {
+/// What this process has of private memory, in bytes. The resident part of it is about the same,
+/// but depends on whether the system uses huge pages.
+fn private_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
@@ -143,9 +145,9 @@ fn idle_connections_in_this_process() {
     let manager = WebhookManager::start(config).unwrap();
     // After these there are the threads' own memory, and the buffers of as many events.
     let _first = deliver_together(&manager, "first", CONNECTIONS);
-    let before = resident_bytes();
+    let before = private_bytes();
     let _second = deliver_together(&manager, "second", CONNECTIONS);
-    let bytes = resident_bytes().saturating_sub(before) / CONNECTIONS;
+    let bytes = private_bytes().saturating_sub(before) / CONNECTIONS;
     println!(
         "{bytes} bytes per idle connection, driver {}; the target is {}",
         manager.driver().unwrap(),
