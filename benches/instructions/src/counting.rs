@@ -21,14 +21,25 @@ pub enum CountError {
     Panicked,
 }
 
-/// The versions that counts depend on, beside the code.
+/// What counts depend on beside the code: versions, and the vector instructions by which the C
+/// library and memchr choose their paths.
 pub fn tools() -> Result<String, String> {
     let version = |program: &'static str| {
         let output = Command::new(program).arg("--version").output();
         let output = output.map_err(|error| CountError::Start(program, error).to_string())?;
         Ok::<_, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    Ok(format!("{}, {}", version("rustc")?, version("valgrind")?))
+    Ok(format!("{}, {}{}", version("rustc")?, version("valgrind")?, vectors()))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vectors() -> &'static str {
+    if std::is_x86_feature_detected!("avx2") { ", avx2" } else { ", no avx2" }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vectors() -> &'static str {
+    ""
 }
 
 /// Instructions per round of each scenario. The scenarios are counted side by side: counts do not
