@@ -75,7 +75,8 @@ async fn until_closed<T>(link: &Link, future: impl Future<Output = T>) -> Result
 
 /// The connection's task.
 pub(super) async fn run(worker: Rc<Worker>, link: Rc<Link>, target: Target) {
-    match open(&worker, &link, &target).await {
+    // Boxed: what opening needs is given back before the connection idles for long.
+    match Box::pin(open(&worker, &link, &target)).await {
         Err(Cancelled) => {}
         Ok(Err(failure)) => {
             let now = worker.now();
@@ -96,7 +97,7 @@ async fn open(
     worker: &Rc<Worker>,
     link: &Link,
     target: &Target,
-) -> Result<Result<(TcpStream, Option<TlsSession>), Failure>, Cancelled> {
+) -> Result<Result<(TcpStream, Option<Box<TlsSession>>), Failure>, Cancelled> {
     let endpoint = &target.endpoint;
     worker.resolve(link, &endpoint.host);
     let addresses = loop {
@@ -238,7 +239,7 @@ async fn exchange(
     worker: &Rc<Worker>,
     link: &Link,
     stream: TcpStream,
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
 ) -> Result<(), Cancelled> {
     let (read_half, write_half) = stream.into_split();
     let mut reading = pin!(read(read_half, Vec::with_capacity(limits::READ_BUFFER_BYTES)));
@@ -290,7 +291,7 @@ async fn exchange(
 
 /// The connection's bytes, with or without TLS.
 struct Wire {
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
     plaintext: Vec<u8>,
 }
 
@@ -318,7 +319,7 @@ impl Wire {
 
     /// Whether TLS has something to say.
     fn has_outgoing(&self) -> bool {
-        self.tls.as_ref().is_some_and(TlsSession::has_outgoing)
+        self.tls.as_ref().is_some_and(|session| session.has_outgoing())
     }
 
     /// Hands to the shard what was read.

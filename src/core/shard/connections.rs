@@ -8,6 +8,7 @@
 use super::Shard;
 use super::lanes::LaneState;
 use super::settle::{Began, TestJob};
+use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
@@ -245,8 +246,9 @@ impl Shard {
                 let delivery = &self.deliveries[lane.head() as usize];
                 let event = &self.events[delivery.event as usize];
                 let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
-                let attempt = delivery.attempts + 1;
-                (&*webhook.definition, webhook.revision, event.id, attempt, event.body())
+                let attempt = delivery.attempts() + 1;
+                let id = EventId { boot: self.config.boot, sequence: event.sequence };
+                (&*webhook.definition, webhook.revision, id, attempt, event.body())
             }
         };
         definition.head.write_request(

@@ -40,8 +40,8 @@ use crate::base::random::Random;
 use crate::base::time::Tick;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
-use hashbrown::HashMap;
-use lanes::{Delivery, EventRecord, Lane, LaneKey};
+use hashbrown::HashTable;
+use lanes::{Delivery, EventRecord, Lane};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ pub struct Shard {
     deliveries: Slab<Delivery>,
     lanes: Slab<Lane>,
     /// Finds the lane of a (webhook, key). Only lanes with deliveries exist.
-    lane_index: HashMap<LaneKey, u32, foldhash::fast::RandomState>,
+    lane_index: HashTable<u32>,
     endpoints: Slab<EndpointState>,
     connections: Slab<Connection>,
     pool: Pool,
@@ -149,6 +149,8 @@ pub struct Shard {
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
     times: TimeWriter,
+    /// The body that is being written.
+    body: Vec<u8>,
 }
 
 impl Shard {
@@ -163,7 +165,7 @@ impl Shard {
             events: Slab::new(),
             deliveries: Slab::new(),
             lanes: Slab::new(),
-            lane_index: HashMap::default(),
+            lane_index: HashTable::new(),
             endpoints: Slab::new(),
             connections: Slab::new(),
             pool: Pool::default(),
@@ -176,6 +178,7 @@ impl Shard {
             matched: Vec::new(),
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
+            body: Vec::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard
