@@ -2,6 +2,7 @@
 //! engine, comparisons with other senders, checkers of what was promised, and a report.
 
 pub mod history;
+pub mod machine;
 pub mod result;
 pub mod run;
 pub mod sink;

@@ -1,8 +1,9 @@
-//! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
+//! Load-test harness for Ferrite Webhooks.
 
 use clap::{Parser, Subcommand};
 use ferrite_loadtest::{run, sink};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,13 +26,20 @@ enum Command {
         #[arg(long)]
         core: Option<usize>,
     },
-    /// Drive the embedded engine in closed loop and print deliveries per second.
-    Run(run::Options),
+    /// Drive the engine, or a running server, and measure deliveries and their latency.
+    Run(Box<run::Command>),
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
-        Command::Sink { address, core } => Ok(sink::serve(address, core)?),
-        Command::Run(options) => run::run(&options),
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Sink { address, core } => sink::serve(address, core).map_err(Into::into),
+        Command::Run(command) => run::run(&command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ferrite-loadtest: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,0 +1,439 @@
+//! What a run is asked to do.
+
+use super::error::RunError;
+use clap::{Args, FromArgMatches, ValueEnum};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Deliveries in flight at once, unless said otherwise: one per connection.
+const CONNECTIONS_DEFAULT: u32 = 64;
+/// Deliveries of a webhook that wait at most, in a closed loop.
+const CLOSED_BACKLOG_DEFAULT: usize = 1000;
+/// The same in an open loop, which must not be held up: enough for some tenths of a second.
+const OPEN_BACKLOG_DEFAULT: usize = 100_000;
+/// Bytes of a value that say which event it is, see `stamp`.
+pub(super) const VALUE_BYTES_MIN: usize = 32;
+/// Longest value: beyond it the generator is a copier.
+const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most keys: each costs its text and a counter.
+const KEYS_MAX: u64 = 50_000_000;
+/// Most generator threads.
+const GENERATORS_MAX: usize = 64;
+/// Most webhooks.
+const WEBHOOKS_MAX: u32 = 100_000;
+/// Most ports that the run's own receiver listens on.
+const ENDPOINTS_MAX: usize = 1000;
+/// Fastest schedule, in events per second: more than one per nanosecond cannot be told apart.
+const RATE_MAX: u64 = 1_000_000_000;
+/// Longest part of a run, in seconds: a week.
+const SECONDS_MAX: u64 = 7 * 24 * 3600;
+
+/// Sends events through the engine, and measures what comes of it.
+///
+/// Without `--url` the run has a receiver of its own, which tells the latency of every event.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// What to drive: `embedded`, or a running `ferrite serve`: redis://[:password@]host:port.
+    #[arg(long, default_value = "embedded")]
+    pub target: Target,
+    /// Where webhooks go, in turn if given several times; without, to a receiver within this
+    /// process. Without it there are no latencies of a closed or open loop.
+    #[arg(long = "url", value_name = "URL")]
+    pub urls: Vec<String>,
+    /// Ports that the run's own receiver listens on: so many endpoints for the engine.
+    #[arg(long, default_value_t = 1, conflicts_with = "urls")]
+    pub endpoints: usize,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Seconds of the same before that, which count for nothing.
+    #[arg(long, default_value_t = 1)]
+    pub warmup_seconds: u64,
+    /// Seconds that pending deliveries are waited for at the end.
+    #[arg(long, default_value_t = 10)]
+    pub drain_seconds: u64,
+    /// When events are offered, unless `--rate` says it.
+    #[arg(long = "loop", value_enum, default_value_t = Loop::Closed)]
+    pub pace: Loop,
+    /// Open loop: so many events per second, on a schedule that waits for nobody.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "latency")]
+    pub rate: Option<u64>,
+    /// The gaps of the schedule are exponential instead of even.
+    #[arg(long, requires = "rate")]
+    pub poisson: bool,
+    /// The run counts for nothing if the generator's lag is more than this at the 99th
+    /// percentile, in microseconds (open loop).
+    #[arg(long, default_value_t = 1000)]
+    pub lag_limit_us: u64,
+    /// One event after another, each after idleness: the time from trigger to 2xx.
+    #[arg(long)]
+    pub latency: bool,
+    /// Different keys.
+    #[arg(long, default_value_t = 10_000)]
+    pub keys: u64,
+    /// How the next key is chosen.
+    #[arg(long, value_enum, default_value_t = KeyChoice::Turn)]
+    pub key_choice: KeyChoice,
+    /// Choose keys by Zipf's law with this exponent: the k-th is chosen in proportion to 1/k^S.
+    #[arg(long, value_name = "S", conflicts_with = "key_choice")]
+    pub zipf: Option<f64>,
+    /// What keys begin with [default: order: in the embedded engine, loadtest: in a server].
+    #[arg(long)]
+    pub key_prefix: Option<String>,
+    /// Bytes of each value.
+    #[arg(long, default_value_t = 100)]
+    pub value_bytes: usize,
+    /// Webhooks.
+    #[arg(long, visible_alias = "patterns", default_value_t = 1)]
+    pub webhooks: u32,
+    /// Of these, how many match every event; the patterns of the others match none [default: all].
+    #[arg(long)]
+    pub matching: Option<u32>,
+    /// Connections to one endpoint [default: 64, or the concurrency divided by the pipeline].
+    #[arg(long)]
+    pub connections: Option<u32>,
+    /// Deliveries of one webhook in flight at once [default: connections times pipeline].
+    #[arg(long)]
+    pub concurrency: Option<u32>,
+    /// Requests that one connection may carry at once.
+    #[arg(long)]
+    pub pipeline: Option<u32>,
+    /// Sign the bodies.
+    #[arg(long)]
+    pub secret: Option<String>,
+    /// Deliveries of a webhook that wait at most [default: 1000; 100000 in an open loop]. In a
+    /// closed loop the generator pauses at this bound; in an open loop events are refused there.
+    #[arg(long)]
+    pub backlog: Option<usize>,
+    /// The embedded engine's workers [default: one for each core given, or one].
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// The cores of the workers, in turn.
+    #[arg(long, value_delimiter = ',', value_name = "CORE,...")]
+    pub core: Vec<usize>,
+    /// The cores of the generators, in turn [default: those of the workers].
+    #[arg(long, value_delimiter = ',', value_name = "CORE,...")]
+    pub generator_core: Vec<usize>,
+    /// The core of the run's own receiver.
+    #[arg(long)]
+    pub sink_core: Option<usize>,
+    /// Threads that offer events; each has keys of its own.
+    #[arg(long, default_value_t = 1)]
+    pub generators: usize,
+    /// Write what was accepted to this file, for `verify`.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// A name for tables and plots.
+    #[arg(long, default_value = "")]
+    pub label: String,
+}
+
+impl Default for Options {
+    /// The defaults of the command line.
+    fn default() -> Self {
+        let command = Options::augment_args(clap::Command::new("run"));
+        let matches = command.try_get_matches_from(["run"]);
+        let options = matches.and_then(|matches| Options::from_arg_matches(&matches));
+        options.expect("no option is required, and the defaults are good: a test builds them")
+    }
+}
+
+/// What is driven.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The engine within this process.
+    Embedded,
+    /// A running `ferrite serve`.
+    Server {
+        /// Host and port.
+        address: String,
+        /// The password, if it wants one.
+        password: Option<String>,
+    },
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        const WANTED: &str = "want `embedded` or redis://[:password@]host[:port]";
+        const PORT_DEFAULT: u16 = 6379;
+        if text == "embedded" {
+            return Ok(Target::Embedded);
+        }
+        // The text may hold a password: no error repeats it.
+        let url = url::Url::parse(text).map_err(|error| format!("{error}; {WANTED}"))?;
+        let host = url.host_str().filter(|_| url.scheme() == "redis").ok_or(WANTED)?;
+        let port = url.port().unwrap_or(PORT_DEFAULT);
+        Ok(Target::Server {
+            address: format!("{host}:{port}"),
+            password: url.password().map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Embedded => formatter.write_str("embedded"),
+            Target::Server { address, .. } => write!(formatter, "redis://{address}"),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// When events are offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Loop {
+    /// As fast as they are taken.
+    Closed,
+    /// On a schedule; needs `--rate`.
+    Open,
+}
+
+/// How the next key is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum KeyChoice {
+    /// One after the other: the longest way until the same key comes again.
+    Turn,
+    /// At random, each as likely as the others.
+    Uniform,
+}
+
+/// A setting that [`sweep`](super::sweep) varies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Setting {
+    /// Connections, and with them deliveries in flight.
+    Connections,
+    /// Workers.
+    Workers,
+    /// Requests on one connection at once.
+    Pipeline,
+    /// Bytes of each value.
+    #[value(name = "value_bytes", alias = "value-bytes")]
+    ValueBytes,
+    /// Webhooks.
+    Webhooks,
+    /// Events per second.
+    Rate,
+}
+
+impl Setting {
+    /// The name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::Connections => "connections",
+            Setting::Workers => "workers",
+            Setting::Pipeline => "pipeline",
+            Setting::ValueBytes => "value_bytes",
+            Setting::Webhooks => "webhooks",
+            Setting::Rate => "rate",
+        }
+    }
+
+    /// `options` with this setting at `value`.
+    pub fn apply(self, options: &Options, value: u64) -> Result<Options, RunError> {
+        let mut options = options.clone();
+        let number = |value: u64| {
+            u32::try_from(value)
+                .map_err(|_| RunError::Options(format!("{}: {value} is too much", self.name())))
+        };
+        match self {
+            Setting::Connections => {
+                options.connections = Some(number(value)?);
+                options.concurrency = None;
+            }
+            Setting::Workers => options.workers = Some(number(value)? as usize),
+            Setting::Pipeline => options.pipeline = Some(number(value)?),
+            Setting::ValueBytes => options.value_bytes = number(value)? as usize,
+            Setting::Webhooks => options.webhooks = number(value)?,
+            Setting::Rate => options.rate = Some(value),
+        }
+        Ok(options)
+    }
+}
+
+impl Options {
+    /// Whether the options go together; the bounds that the engine has are its own to check.
+    pub(super) fn check(&self) -> Result<(), RunError> {
+        let wrong = |what: String| Err(RunError::Options(what));
+        let within = |name: &str, value: u64, least: u64, most: u64| match value {
+            value if value < least || value > most => {
+                wrong(format!("--{name} must be from {least} to {most}"))
+            }
+            _ => Ok(()),
+        };
+        within(
+            "value-bytes",
+            self.value_bytes as u64,
+            VALUE_BYTES_MIN as u64,
+            VALUE_BYTES_MAX as u64,
+        )?;
+        within("keys", self.keys, self.generators.max(1) as u64, KEYS_MAX)?;
+        within("generators", self.generators as u64, 1, GENERATORS_MAX as u64)?;
+        within("endpoints", self.endpoints as u64, 1, ENDPOINTS_MAX as u64)?;
+        within("webhooks", u64::from(self.webhooks), 1, u64::from(WEBHOOKS_MAX))?;
+        within("matching", u64::from(self.matching()), 1, u64::from(self.webhooks))?;
+        within("seconds", self.seconds, 1, SECONDS_MAX)?;
+        within("warmup-seconds", self.warmup_seconds, 0, SECONDS_MAX)?;
+        within("rate", self.rate.unwrap_or(1), 1, RATE_MAX)?;
+        within("backlog", self.backlog() as u64, 1, u32::MAX.into())?;
+        if self.pace == Loop::Open && self.rate.is_none() {
+            return wrong("an open loop needs --rate".to_owned());
+        }
+        if self.zipf.is_some_and(|exponent| !exponent.is_finite() || exponent < 0.0) {
+            return wrong("--zipf must be a number that is not negative".to_owned());
+        }
+        if self.target != Target::Embedded {
+            if self.latency {
+                return wrong("--latency needs the embedded engine: a server tells times of deliveries in seconds only".to_owned());
+            }
+            if self.workers.is_some() || !self.core.is_empty() {
+                return wrong(
+                    "--workers and --core are for the embedded engine: start the server with them"
+                        .to_owned(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Webhooks that match every event.
+    pub fn matching(&self) -> u32 {
+        self.matching.unwrap_or(self.webhooks)
+    }
+
+    /// Deliveries of one webhook in flight at once.
+    pub fn concurrency(&self) -> u32 {
+        let per_connection = self.pipeline.unwrap_or(1).max(1);
+        let connections = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
+        self.concurrency.unwrap_or(connections.saturating_mul(per_connection))
+    }
+
+    /// Connections to one endpoint.
+    pub fn connections(&self) -> u32 {
+        let per_connection = self.pipeline.unwrap_or(1).max(1);
+        self.connections.unwrap_or_else(|| self.concurrency().div_ceil(per_connection))
+    }
+
+    /// Deliveries of one webhook that wait at most.
+    pub fn backlog(&self) -> usize {
+        let default = match self.rate {
+            None => CLOSED_BACKLOG_DEFAULT,
+            Some(_) => OPEN_BACKLOG_DEFAULT,
+        };
+        self.backlog.unwrap_or(default)
+    }
+
+    /// The embedded engine's workers.
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or(self.core.len()).max(1)
+    }
+
+    /// What keys begin with. A server's own keys are not written to.
+    pub fn key_prefix(&self) -> &str {
+        let default = match self.target {
+            Target::Embedded => "order:",
+            Target::Server { .. } => "loadtest:",
+        };
+        self.key_prefix.as_deref().unwrap_or(default)
+    }
+
+    /// The core of a generator.
+    pub(super) fn generator_core(&self, generator: usize) -> Option<usize> {
+        let cores = if self.generator_core.is_empty() { &self.core } else { &self.generator_core };
+        (!cores.is_empty()).then(|| cores[generator % cores.len()])
+    }
+
+    /// Whether a generator has a core that nothing else of the run was given: then it may spin.
+    pub(super) fn may_spin(&self, generator: usize) -> bool {
+        let others = (0..self.generators).filter(|other| *other != generator);
+        self.generator_core(generator).is_some_and(|core| {
+            !self.core.contains(&core)
+                && self.sink_core != Some(core)
+                && !others.into_iter().any(|other| self.generator_core(other) == Some(core))
+        })
+    }
+
+    /// Which core runs what, in words.
+    pub fn cores_text(&self) -> String {
+        let list = |cores: &[usize]| match cores {
+            [] => "any core".to_owned(),
+            [core] => format!("core {core}"),
+            cores => {
+                let texts: Vec<String> = cores.iter().map(usize::to_string).collect();
+                format!("cores {}", texts.join(", "))
+            }
+        };
+        let generators: Vec<usize> =
+            (0..self.generators).filter_map(|number| self.generator_core(number)).collect();
+        let mut parts = Vec::new();
+        match self.target {
+            Target::Embedded => {
+                parts.push(format!("{} worker(s) on {}", self.workers(), list(&self.core)));
+            }
+            Target::Server { .. } => parts.push("server where it was started".to_owned()),
+        }
+        parts.push(format!("{} generator(s) on {}", self.generators, list(&generators)));
+        parts.push(match (self.urls.is_empty(), self.sink_core) {
+            (true, None) => "receiver in this process on any core".to_owned(),
+            (true, Some(core)) => format!("receiver in this process on core {core}"),
+            (false, _) => "receiver where it was started".to_owned(),
+        });
+        parts.join("; ")
+    }
+
+    /// The options by their names on the command line, but for what is nobody's business.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let join = |cores: &[usize]| {
+            let texts: Vec<String> = cores.iter().map(usize::to_string).collect();
+            (!texts.is_empty()).then(|| texts.join(","))
+        };
+        let flag = |given: bool| given.then(|| "yes".to_owned());
+        let choice = match self.key_choice {
+            KeyChoice::Turn => "turn",
+            KeyChoice::Uniform => "uniform",
+        };
+        let settings = [
+            ("target", Some(self.target.to_string())),
+            ("url", (!self.urls.is_empty()).then(|| self.urls.join(" "))),
+            ("endpoints", self.urls.is_empty().then(|| self.endpoints.to_string())),
+            ("seconds", Some(self.seconds.to_string())),
+            ("warmup-seconds", Some(self.warmup_seconds.to_string())),
+            ("drain-seconds", Some(self.drain_seconds.to_string())),
+            ("loop", Some(if self.rate.is_some() { "open" } else { "closed" }.to_owned())),
+            ("rate", self.rate.map(|rate| rate.to_string())),
+            ("poisson", flag(self.poisson)),
+            ("lag-limit-us", self.rate.map(|_| self.lag_limit_us.to_string())),
+            ("latency", flag(self.latency)),
+            ("keys", Some(self.keys.to_string())),
+            ("key-choice", self.zipf.is_none().then(|| choice.to_owned())),
+            ("zipf", self.zipf.map(|exponent| exponent.to_string())),
+            ("key-prefix", Some(self.key_prefix().to_owned())),
+            ("value-bytes", Some(self.value_bytes.to_string())),
+            ("webhooks", Some(self.webhooks.to_string())),
+            ("matching", Some(self.matching().to_string())),
+            ("connections", Some(self.connections().to_string())),
+            ("concurrency", Some(self.concurrency().to_string())),
+            ("pipeline", self.pipeline.map(|pipeline| pipeline.to_string())),
+            ("secret", self.secret.as_ref().map(|_| "(set)".to_owned())),
+            ("backlog", Some(self.backlog().to_string())),
+            ("workers", (self.target == Target::Embedded).then(|| self.workers().to_string())),
+            ("core", join(&self.core)),
+            ("generator-core", join(&self.generator_core)),
+            ("sink-core", self.sink_core.map(|core| core.to_string())),
+            ("generators", Some(self.generators.to_string())),
+            ("history", flag(self.history.is_some())),
+        ];
+        let given =
+            settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        given.collect()
+    }
+}
