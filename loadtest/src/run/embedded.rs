@@ -48,6 +48,10 @@ impl Embedded {
             true => options.backlog().saturating_mul(2 * matching) + config.queue.ring_events,
             false => options.backlog(),
         };
+        if options.rate.is_none() {
+            // Events in the rings are pending too: without this, eight times the backlog.
+            config.queue.ring_events = config.queue.ring_events.min(options.backlog());
+        }
         let manager = WebhookManager::start(config)?;
         for webhook in planned {
             let wanted = WebhookOptions {

@@ -6,6 +6,7 @@
 //! measured, and what is not in it, is said at [`RunResult::latency`].
 
 mod channel;
+mod client;
 mod command;
 mod distribution;
 mod embedded;
@@ -19,7 +20,9 @@ mod options;
 mod plan;
 mod progress;
 mod receiver;
+mod resp;
 mod schedule;
+mod server;
 mod stamp;
 mod table;
 
@@ -59,7 +62,10 @@ pub fn measure(options: &Options, progress: &mut dyn Progress) -> Result<RunResu
             }
             measure::loops(options, progress, driven, receiver, clock)
         }
-        Target::Server { .. } => Err(RunError::Options("not yet".to_owned())),
+        Target::Server { .. } => {
+            let driven = server::Server::start(options, &urls)?;
+            measure::loops(options, progress, driven, receiver, clock)
+        }
     }
 }
 

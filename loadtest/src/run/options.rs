@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// Deliveries in flight at once, unless said otherwise: one per connection.
 const CONNECTIONS_DEFAULT: u32 = 64;
 /// Deliveries of a webhook that wait at most, in a closed loop.
-const CLOSED_BACKLOG_DEFAULT: usize = 1000;
+const CLOSED_BACKLOG_DEFAULT: usize = 4096;
 /// The same in an open loop, which must not be held up: enough for some tenths of a second.
 const OPEN_BACKLOG_DEFAULT: usize = 100_000;
 /// Bytes of a value that say which event it is, see `stamp`.
@@ -103,7 +103,7 @@ pub struct Options {
     /// Sign the bodies.
     #[arg(long)]
     pub secret: Option<String>,
-    /// Deliveries of a webhook that wait at most [default: 1000; 100000 in an open loop]. In a
+    /// Deliveries of a webhook that wait at most [default: 4096; 100000 in an open loop]. In a
     /// closed loop the generator pauses at this bound; in an open loop events are refused there.
     #[arg(long)]
     pub backlog: Option<usize>,
@@ -372,8 +372,12 @@ impl Options {
                 format!("cores {}", texts.join(", "))
             }
         };
-        let generators: Vec<usize> =
-            (0..self.generators).filter_map(|number| self.generator_core(number)).collect();
+        let generators: Vec<usize> = match self.latency {
+            true => Vec::new(),
+            false => {
+                (0..self.generators).filter_map(|number| self.generator_core(number)).collect()
+            }
+        };
         let mut parts = Vec::new();
         match self.target {
             Target::Embedded => {
