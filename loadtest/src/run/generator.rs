@@ -70,7 +70,13 @@ impl<C: Channel> Generator<C> {
         while !self.stop.load(Ordering::Relaxed) {
             let now_ns = self.accepted.clock.now_ns();
             match schedule.look(now_ns) {
-                Look::Due(at) | Look::NotBefore(at) if at >= self.accepted.measured_ns.end => break,
+                Look::Due(at) if at >= self.accepted.measured_ns.end => break,
+                Look::NotBefore(at) if at >= self.accepted.measured_ns.end => {
+                    self.channel.turn(&mut self.accepted)?;
+                    // Whoever watches takes an earlier end for a failure.
+                    self.accepted.clock.sleep_until(self.accepted.measured_ns.end);
+                    break;
+                }
                 Look::Due(intended_ns) => {
                     let key = self.keys.next();
                     let offered = self.offer(key, intended_ns)?;

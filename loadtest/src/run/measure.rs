@@ -60,7 +60,8 @@ fn drive<D: Driven>(
     let history = options.history.as_deref().map(HistoryFile::create).transpose()?;
     let at_start = driven.counts()?;
     let generators = prepare(options, driven, history.as_ref(), clock)?;
-    let start_ns = clock.now_ns() + START_NS;
+    // A whole microsecond, as stamps have them: else the first event would seem to be earlier.
+    let start_ns = (clock.now_ns() + START_NS).next_multiple_of(1000);
     let from_ns = start_ns + options.warmup_seconds * SECOND_NS;
     let measured_ns = from_ns..from_ns + options.seconds * SECOND_NS;
     if let Some(receiver) = receiver {
@@ -78,7 +79,7 @@ fn drive<D: Driven>(
     // If one could not be started, the others must not go on.
     let threads = threads.inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
     let watched = watch(options, progress, driven, clock, &measured_ns, &threads);
-    if watched.is_err() {
+    if watched.as_ref().map_or(true, |watched| watched.cut_short) {
         stop.store(true, Ordering::Relaxed);
     }
     let generated = join(threads)?;
@@ -163,6 +164,8 @@ struct Watched {
     after: Counts,
     seconds: f64,
     per_tenth: Vec<u64>,
+    /// A generator ended too early: it failed.
+    cut_short: bool,
 }
 
 /// Reads the counters each tenth of a second, until the end of the measured part or of a
@@ -193,6 +196,7 @@ fn watch<D: Driven>(
     for tenth in 0..=warmup_ns / SAMPLE_NS {
         step(start_ns, start_ns + tenth * SAMPLE_NS, &mut last, progress)?;
         if ended() {
+            watched.cut_short = true;
             return Ok(watched);
         }
     }
@@ -202,7 +206,8 @@ fn watch<D: Driven>(
     for tenth in 1..=options.seconds * SECOND_NS / SAMPLE_NS {
         let at_ns = measured_ns.start + tenth * SAMPLE_NS;
         watched.per_tenth.push(step(measured_ns.start, at_ns, &mut last, progress)?);
-        if ended() && at_ns < measured_ns.end {
+        if at_ns < measured_ns.end && ended() {
+            watched.cut_short = true;
             break;
         }
     }
@@ -258,7 +263,7 @@ fn drain<D: Driven>(
 }
 
 fn result(options: &Options, watched: &Watched, generated: &Together) -> RunResult {
-    let Watched { before, after, seconds, per_tenth } = watched;
+    let Watched { before, after, seconds, per_tenth, .. } = watched;
     let deliveries = after.delivered - before.delivered;
     RunResult {
         label: options.label.clone(),

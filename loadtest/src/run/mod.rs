@@ -26,7 +26,7 @@ mod server;
 mod stamp;
 mod table;
 
-pub use command::{Command, run};
+pub use command::{Command, Sweep, run};
 pub use error::RunError;
 pub use options::{KeyChoice, Loop, Options, Setting, Target};
 pub use progress::{Progress, Silent, Terminal};

@@ -123,7 +123,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub generators: usize,
     /// Write what was accepted to this file, for `verify`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "latency")]
     pub history: Option<PathBuf>,
     /// A name for tables and plots.
     #[arg(long, default_value = "")]

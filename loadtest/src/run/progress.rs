@@ -40,8 +40,9 @@ impl Default for Terminal {
 
 impl Progress for Terminal {
     fn stage(&mut self, name: &str, duration: Duration) {
+        // Also after an end: there may be another run.
+        self.bar.reset();
         self.bar.set_length(duration.as_millis() as u64);
-        self.bar.set_position(0);
         self.bar.set_prefix(name.to_owned());
     }
 
