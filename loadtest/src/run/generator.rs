@@ -249,4 +249,45 @@ mod tests {
         assert!(generated.full > 0);
         assert_contiguous(&taken);
     }
+
+    #[test]
+    fn an_event_more_costs_no_allocation() {
+        // Takes everything and keeps nothing.
+        struct Nowhere;
+        impl Channel for Nowhere {
+            fn offer(
+                &mut self,
+                event: &Event<'_>,
+                accepted: &mut Accepted,
+            ) -> Result<Offered, RunError> {
+                accepted.record(event.key, event.sequence, event.intended_ns)?;
+                Ok(Offered::Taken)
+            }
+
+            fn turn(&mut self, _: &mut Accepted) -> Result<(), RunError> {
+                Ok(())
+            }
+
+            fn finish(self, _: &mut Accepted) -> Result<(), RunError> {
+                Ok(())
+            }
+        }
+        let law = KeyLaw { choice: KeyChoice::Turn, zipf: Some(1.0), seed: 3 };
+        let allocations = |rate: u64| {
+            let mut accepted = Accepted::new(Clock::start(), None);
+            accepted.measured_ns = 0..50_000_000;
+            let generator = Generator {
+                keys: Keys::new("k:", 5, 0, 1, law),
+                value: stamp::value(40),
+                channel: Nowhere,
+                accepted,
+                schedule: Some(Schedule::even(0, rate, 0, 1)),
+                may_spin: false,
+                stop: Arc::default(),
+            };
+            let run = || assert_eq!(generator.run().unwrap().accepted.all, rate / 20);
+            allocation_counter::measure(run).count_total
+        };
+        assert_eq!(allocations(100), allocations(100_000));
+    }
 }
