@@ -8,6 +8,7 @@ use ferrite::core::event::{EventMask, EventRef, EventValue};
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
+use ferrite::core::signature::Signatures;
 use ferrite::inbox::{Doorbell, Inbox};
 use ferrite::registry::{Auth, Registry, RegistryConfig, Settings};
 use ferrite::webhooks::{Admission, WebhookConfig, WebhookManager, WebhookOptions, WhenFull};
@@ -105,6 +106,7 @@ fn shard(secret: Option<&str>) -> Shard {
         auth: Auth::None,
         headers: Vec::new(),
         secret: secret.map(str::to_owned),
+        signatures: Signatures::Both,
         retry: RetryPolicy {
             retries: 3,
             delay_ms: 1000,

@@ -144,6 +144,13 @@ pub struct PeerResult {
     pub median: f64,
     /// What it does beyond posting bytes: `signs`, `pipelines 16`, ...
     pub notes: String,
+    /// The part of the time that the sink ran, in the median: near 1, the sink was the limit.
+    #[serde(default)]
+    pub sink_busy: Option<f64>,
+    /// The part of the time that the sink wanted to run and could not, because something else had
+    /// its core; in the median.
+    #[serde(default)]
+    pub sink_held_up: Option<f64>,
 }
 
 /// A scenario and its verdict.

@@ -7,12 +7,15 @@ use ferrite::webhooks::{WebhookConfig, WebhookManager};
 use ferrite_loadtest::history::HistoryLine;
 use ferrite_loadtest::result::{ResultFile, RunResult};
 use ferrite_loadtest::run::{self, Options, RunError, Setting, Silent, Target};
+use ferrite_loadtest::sink::{self, Faults, Sink};
+use ferrite_loadtest::verify::{self, Rules};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 /// A run of a second. The machine of a test may be busy: no lag makes it void.
 fn options() -> Options {
@@ -23,22 +26,6 @@ fn options() -> Options {
         lag_limit_us: u64::MAX,
         keys: 100,
         ..Options::default()
-    }
-}
-
-/// A file that is gone with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let name = format!("ferrite-loadtest-{}-{name}.jsonl", std::process::id());
-        Scratch(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -72,7 +59,7 @@ fn delivered(line: &HistoryLine) -> u64 {
 
 #[test]
 fn a_closed_loop_delivers_what_it_offers_to_those_that_match() {
-    let history = Scratch::new("closed");
+    let history = NamedTempFile::new().unwrap();
     let options = Options {
         webhooks: 3,
         matching: Some(2),
@@ -81,7 +68,7 @@ fn a_closed_loop_delivers_what_it_offers_to_those_that_match() {
         backlog: Some(20),
         generators: 2,
         zipf: Some(1.1),
-        history: Some(history.0.clone()),
+        history: Some(history.path().to_owned()),
         ..options()
     };
     let result = run::measure(&options, &mut Silent).unwrap();
@@ -94,10 +81,46 @@ fn a_closed_loop_delivers_what_it_offers_to_those_that_match() {
     assert_eq!(result.per_tenth.len(), 10);
     assert_eq!(result.per_tenth.iter().sum::<u64>(), result.deliveries);
     assert_eq!(result.settings["secret"], "(set)");
-    let (events, accounts) = read_history(&history.0);
+    let (events, accounts) = read_history(history.path());
     assert_eq!(events, result.events);
     let deliveries: Vec<u64> = accounts.iter().map(delivered).collect();
     assert_eq!(deliveries, [events, events, 0]);
+}
+
+#[test]
+fn both_histories_of_a_run_against_a_bad_receiver_pass() {
+    let (sender, receiver) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
+    let sink = Sink::start(sink::Options {
+        verify_secret: Some("secret".to_owned()),
+        history: Some(receiver.path().to_owned()),
+        faults: Faults {
+            errors: vec!["503:0.1".parse().unwrap()],
+            resets: Some("0.02".parse().unwrap()),
+            ..Faults::default()
+        },
+        ..sink::Options::default()
+    })
+    .unwrap();
+    let options = Options {
+        urls: vec![sink.url("/hook")],
+        webhooks: 2,
+        rate: Some(500),
+        secret: Some("secret".to_owned()),
+        retries: Some(1000),
+        retry_delay_ms: Some(1),
+        history: Some(sender.path().to_owned()),
+        ..options()
+    };
+    let result = run::measure(&options, &mut Silent).unwrap();
+    assert_eq!(result.void, None);
+    assert!(result.failed_attempts > 0 && result.latency.is_none(), "{result:?}");
+    assert!(sink.flush());
+    let mut lines = verify::read(sender.path()).unwrap();
+    lines.extend(verify::read(receiver.path()).unwrap());
+    let verdict = verify::check(lines, Rules::default());
+    assert!(verdict.passed, "{verdict}");
+    assert_eq!((verdict.accepted, verdict.paths), (500, 2));
+    sink.stop().unwrap();
 }
 
 #[test]
@@ -170,14 +193,14 @@ fn a_slow_rate_lasts_as_long_as_it_was_told() {
 
 #[test]
 fn results_are_written_and_void_ones_are_an_error_all_the_same() {
-    let json = Scratch::new("result");
+    let json = NamedTempFile::new().unwrap();
     let mut command = run::Command {
         options: Options { rate: Some(100), ..options() },
         sweep: None,
-        json: Some(json.0.clone()),
+        json: Some(json.path().to_owned()),
     };
     run::run(&command).unwrap();
-    let read = || serde_json::from_slice(&std::fs::read(&json.0).unwrap()).unwrap();
+    let read = || serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap();
     let ResultFile::Run(result) = read() else { panic!("no run") };
     assert_eq!((result.events, result.void), (100, None));
     command.options.lag_limit_us = 0;
@@ -253,7 +276,7 @@ impl InProcess {
 fn a_server_is_driven_and_left_as_it_was_found() {
     let server = InProcess::start(Some("pass"));
     for rate in [None, Some(500)] {
-        let history = Scratch::new(&format!("server-{}", rate.unwrap_or_default()));
+        let history = NamedTempFile::new().unwrap();
         let options = Options {
             target: format!("redis://:pass@{}", server.address).parse().unwrap(),
             webhooks: 2,
@@ -261,7 +284,7 @@ fn a_server_is_driven_and_left_as_it_was_found() {
             secret: Some("secret".to_owned()),
             generators: 2,
             rate,
-            history: Some(history.0.clone()),
+            history: Some(history.path().to_owned()),
             ..options()
         };
         assert!(!format!("{:?} {}", options.target, options.settings()["target"]).contains("pass"));
@@ -270,7 +293,7 @@ fn a_server_is_driven_and_left_as_it_was_found() {
         assert!(result.events > 0);
         assert!(rate.is_none_or(|rate| result.events == rate), "{} events", result.events);
         assert_eq!(result.latency.unwrap().count, result.events);
-        let (events, accounts) = read_history(&history.0);
+        let (events, accounts) = read_history(history.path());
         assert_eq!(events, result.events);
         assert_eq!(accounts.iter().map(delivered).collect::<Vec<_>>(), [events, 0]);
         assert!(server.manager.list().is_empty());

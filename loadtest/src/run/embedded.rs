@@ -59,6 +59,9 @@ impl Embedded {
                 secret: options.secret.clone(),
                 concurrency: Some(options.concurrency()),
                 pipeline: options.pipeline,
+                retries: options.retries.unwrap_or(WebhookOptions::RETRIES_FROM_CONFIG),
+                retry_delay_ms: options.retry_delay_ms,
+                timeout_ms: options.timeout_ms,
                 ..WebhookOptions::default()
             };
             wait(manager.create(&webhook.name, &webhook.url, wanted))?;

@@ -100,6 +100,15 @@ pub struct Options {
     /// Requests that one connection may carry at once.
     #[arg(long)]
     pub pipeline: Option<u32>,
+    /// Attempts after the first [default: the engine's].
+    #[arg(long)]
+    pub retries: Option<u32>,
+    /// Delay before the first retry, in milliseconds [default: the engine's].
+    #[arg(long)]
+    pub retry_delay_ms: Option<u64>,
+    /// Deadline of an exchange, in milliseconds [default: the engine's].
+    #[arg(long)]
+    pub timeout_ms: Option<u64>,
     /// Sign the bodies.
     #[arg(long)]
     pub secret: Option<String>,
@@ -427,6 +436,9 @@ impl Options {
             ("connections", Some(self.connections().to_string())),
             ("concurrency", Some(self.concurrency().to_string())),
             ("pipeline", self.pipeline.map(|pipeline| pipeline.to_string())),
+            ("retries", self.retries.map(|retries| retries.to_string())),
+            ("retry-delay-ms", self.retry_delay_ms.map(|delay| delay.to_string())),
+            ("timeout-ms", self.timeout_ms.map(|timeout| timeout.to_string())),
             ("secret", self.secret.as_ref().map(|_| "(set)".to_owned())),
             ("backlog", Some(self.backlog().to_string())),
             ("workers", (self.target == Target::Embedded).then(|| self.workers().to_string())),
@@ -439,5 +451,87 @@ impl Options {
         let given =
             settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         given.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_named_as_on_the_command_line() {
+        let options = Options {
+            urls: vec!["http://a/".to_owned()],
+            rate: Some(1),
+            poisson: true,
+            latency: true,
+            zipf: Some(1.0),
+            pipeline: Some(2),
+            retries: Some(1),
+            retry_delay_ms: Some(1),
+            timeout_ms: Some(1),
+            secret: Some("nobody's business".to_owned()),
+            core: vec![0, 1],
+            generator_core: vec![1],
+            sink_core: Some(1),
+            history: Some("file".into()),
+            ..Options::default()
+        };
+        let command = Options::augment_args(clap::Command::new("run"));
+        let names: Vec<&str> =
+            command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+        for settings in [options.settings(), Options::default().settings()] {
+            for (name, value) in settings {
+                assert!(names.contains(&name.as_str()), "{name}");
+                assert!(!value.contains("business"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn connections_concurrency_and_pipeline_follow_from_each_other() {
+        for (connections, concurrency, pipeline, wanted) in [
+            (None, None, None, (64, 64)),
+            (Some(8), None, None, (8, 8)),
+            (Some(8), None, Some(16), (8, 128)),
+            (None, Some(128), None, (128, 128)),
+            (None, Some(128), Some(16), (8, 128)),
+            (Some(4), Some(128), Some(16), (4, 128)),
+        ] {
+            let options = Options { connections, concurrency, pipeline, ..Options::default() };
+            assert_eq!((options.connections(), options.concurrency()), wanted);
+        }
+    }
+
+    #[test]
+    fn a_generator_spins_only_on_a_core_of_its_own() {
+        let options = |core: &[usize], generator: &[usize], generators, sink_core| Options {
+            core: core.to_vec(),
+            generator_core: generator.to_vec(),
+            generators,
+            sink_core,
+            ..Options::default()
+        };
+        for (options, may) in [
+            (options(&[], &[], 1, None), false),
+            (options(&[0], &[], 1, None), false),
+            (options(&[0], &[1], 1, None), true),
+            (options(&[0], &[1], 1, Some(1)), false),
+            (options(&[0], &[1, 2], 2, Some(3)), true),
+            (options(&[0], &[1], 2, Some(3)), false),
+        ] {
+            assert_eq!(options.may_spin(0), may, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn targets_are_read_and_never_show_a_password() {
+        let target: Target = "redis://:p%20w@localhost".parse().unwrap();
+        let (address, password) = ("localhost:6379".to_owned(), Some("p%20w".to_owned()));
+        assert_eq!(target, Target::Server { address, password });
+        assert_eq!(format!("{target} {target:?}"), "redis://localhost:6379 redis://localhost:6379");
+        for wrong in ["", "127.0.0.1:6379", "http://localhost", "redis://", "redis://h:p"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
     }
 }

@@ -11,14 +11,16 @@ pub(super) struct Planned {
 }
 
 /// The webhooks of a run: first those that match every event, then those that match none. The
-/// URLs are given in turn; a webhook that gets one again gets a path of its own below it.
+/// URLs are given in turn. Several webhooks have paths that end in their names: so `verify` can
+/// tell their requests apart.
 pub(super) fn webhooks(options: &Options, name: &str, urls: &[String]) -> Vec<Planned> {
     let matching = options.matching() as usize;
     let plan = |number: usize| {
         let url = &urls[number % urls.len()];
-        let url = match number / urls.len() {
-            0 => url.clone(),
-            round => format!("{}/{round}", url.trim_end_matches('/')),
+        let name = format!("{name}-{number}");
+        let url = match options.webhooks {
+            1 => url.clone(),
+            _ => format!("{}/{name}", url.trim_end_matches('/')),
         };
         let pattern = if number < matching {
             format!("{}*", escaped(options.key_prefix()))
@@ -26,7 +28,7 @@ pub(super) fn webhooks(options: &Options, name: &str, urls: &[String]) -> Vec<Pl
             // Begins with what no key begins with.
             format!("unmatched-{number}:{}*", escaped(options.key_prefix()))
         };
-        Planned { name: format!("{name}-{number}"), url, pattern }
+        Planned { name, url, pattern }
     };
     (0..options.webhooks as usize).map(plan).collect()
 }
@@ -58,8 +60,13 @@ mod tests {
         let urls = ["http://h:1/x".to_owned(), "http://h:2/".to_owned()];
         let planned = webhooks(&options, "load", &urls);
         let got: Vec<&str> = planned.iter().map(|webhook| webhook.url.as_str()).collect();
-        let expected =
-            ["http://h:1/x", "http://h:2/", "http://h:1/x/1", "http://h:2/1", "http://h:1/x/2"];
+        let expected = [
+            "http://h:1/x/load-0",
+            "http://h:2/load-1",
+            "http://h:1/x/load-2",
+            "http://h:2/load-3",
+            "http://h:1/x/load-4",
+        ];
         assert_eq!(got, expected);
         assert_eq!(planned[4].name, "load-4");
         let matches = |webhook: &&Planned| {
@@ -67,5 +74,7 @@ mod tests {
         };
         assert_eq!(planned.iter().filter(matches).count(), 2);
         assert!(planned[..2].iter().all(|webhook| matches(&webhook)));
+        let alone = webhooks(&Options::default(), "load", &urls);
+        assert_eq!((alone.len(), alone[0].url.as_str()), (1, "http://h:1/x"));
     }
 }

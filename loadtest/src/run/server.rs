@@ -40,15 +40,23 @@ impl Server {
     }
 
     fn create(&mut self, planned: &Planned) -> Result<(), RunError> {
-        let concurrency = self.options.concurrency().to_string();
-        let pipeline = self.options.pipeline.map(|pipeline| pipeline.to_string());
+        let options = &self.options;
+        let numbers = [
+            ("CONCURRENCY", Some(u64::from(options.concurrency()))),
+            ("PIPELINE", options.pipeline.map(u64::from)),
+            ("RETRIES", options.retries.map(u64::from)),
+            ("RETRY_DELAY", options.retry_delay_ms),
+            ("TIMEOUT", options.timeout_ms),
+        ];
+        let numbers: Vec<(&str, String)> = numbers
+            .into_iter()
+            .filter_map(|(name, number)| Some((name, number?.to_string())))
+            .collect();
         let mut words = vec![planned.name.as_str(), &planned.url, "PATTERN", &planned.pattern];
-        words.extend(["EVENTS", "SET", "CONCURRENCY", &concurrency]);
-        if let Some(secret) = &self.options.secret {
+        words.extend(["EVENTS", "SET"]);
+        words.extend(numbers.iter().flat_map(|(name, number)| [*name, number.as_str()]));
+        if let Some(secret) = &options.secret {
             words.extend(["SECRET", secret]);
-        }
-        if let Some(pipeline) = &pipeline {
-            words.extend(["PIPELINE", pipeline]);
         }
         let words: Vec<&[u8]> = words.into_iter().map(str::as_bytes).collect();
         self.client.call("WEBHOOK.CREATE", &words, |_| ())?;

@@ -14,6 +14,7 @@ use crate::core::failure::Failure;
 use crate::core::http::endpoint::EndpointKey;
 use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
+use crate::core::payload;
 use std::collections::VecDeque;
 
 /// While other endpoints wait because there are as many connections as there may be, one gives
@@ -248,12 +249,10 @@ impl Shard {
                 (&*webhook.definition, webhook.revision, event.id, attempt, event.body())
             }
         };
-        self.id_text.clear();
-        event_id.write_to(&mut self.id_text);
         definition.head.write_request(
             out,
             &Request {
-                id_text: &self.id_text,
+                id_text: payload::id_text(body, event_id),
                 attempt,
                 body,
                 signature: definition.signing.as_ref(),
@@ -294,7 +293,8 @@ impl Shard {
                 self.end_unasked(now, index);
                 return Step::Close;
             }
-            match connection.reader.read_one(rest) {
+            let memo = &mut self.endpoints[connection.endpoint].head_memo;
+            match connection.reader.read_next(rest, memo) {
                 Ok((_, None)) => break,
                 Ok((used, Some(response))) => {
                     rest = &rest[used..];

@@ -6,7 +6,7 @@
 use super::connections::{Connection, Exchange, Job, Target};
 use super::{Action, Shard};
 use crate::base::time::Tick;
-use crate::core::http::response::ResponseReader;
+use crate::core::http::response::{HeadMemo, ResponseReader};
 use crate::core::snapshot::Definition;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -28,6 +28,7 @@ pub(super) struct EndpointState {
     roomy: Vec<u32>,
     /// [`Shard::could_use_another`] has said no, and nothing has ended since.
     pub(super) has_enough: bool,
+    pub(super) head_memo: HeadMemo,
     /// Webhooks that have something to send, in turn.
     pub(super) queue: VecDeque<u32>,
     pub(super) starved: bool,
@@ -82,6 +83,7 @@ impl Shard {
                     idle: Vec::new(),
                     roomy: Vec::new(),
                     has_enough: false,
+                    head_memo: HeadMemo::default(),
                     queue: VecDeque::new(),
                     starved: false,
                 });

@@ -77,7 +77,8 @@ impl Shard {
         let id = self.next_id();
         let mut body = self.spare_bodies.pop().unwrap_or_default();
         body.reserve(packed_bytes + BODY_FRAME_BYTES);
-        payload::write_event(&mut body, id, event.event.name(), event);
+        let times = &mut self.times;
+        payload::write_event_with(times, &mut body, id, event.event.name(), event);
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
         self.events.insert(EventRecord::new(id, event.event, body, key)) as u32
     }

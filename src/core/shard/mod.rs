@@ -35,6 +35,7 @@ pub use settle::TestOutcome;
 
 use super::ledger::Counters;
 use super::snapshot::Snapshot;
+use super::timestamp::TimeWriter;
 use crate::base::random::Random;
 use crate::base::time::Tick;
 use connections::Connection;
@@ -147,7 +148,7 @@ pub struct Shard {
     generation: u32,
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
-    id_text: Vec<u8>,
+    times: TimeWriter,
 }
 
 impl Shard {
@@ -174,7 +175,7 @@ impl Shard {
             generation: 0,
             matched: Vec::new(),
             spare_bodies: Vec::new(),
-            id_text: Vec::new(),
+            times: TimeWriter::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard
