@@ -1,8 +1,8 @@
 //! A connection to the server for one command at a time: what is not on the way of events.
 
 use super::error::RunError;
-use super::options::Target;
 use super::resp::{self, Reply};
+use super::target::Target;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

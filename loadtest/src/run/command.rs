@@ -1,7 +1,8 @@
 //! `ferrite-loadtest run`.
 
-use super::options::{Options, Setting};
+use super::options::Options;
 use super::progress::Terminal;
+use super::setting::Setting;
 use super::{measure, sweep_with, table};
 use crate::result::ResultFile;
 use clap::ValueEnum;

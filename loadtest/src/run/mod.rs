@@ -23,14 +23,18 @@ mod receiver;
 mod resp;
 mod schedule;
 mod server;
+mod setting;
 mod stamp;
 mod table;
+mod target;
 
 pub use command::{Command, Sweep, run};
 pub use error::RunError;
-pub use options::{KeyChoice, Loop, Options, Setting, Target};
+pub use options::{KeyChoice, Loop, Options};
 pub use progress::{Progress, Silent, Terminal};
 pub use schedule::{Look, Schedule};
+pub use setting::Setting;
+pub use target::Target;
 
 use crate::result::{RunResult, SweepResult};
 

@@ -1,11 +1,10 @@
 //! What a run is asked to do.
 
 use super::error::RunError;
+use super::target::Target;
 use clap::{Args, FromArgMatches, ValueEnum};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// Deliveries in flight at once, unless said otherwise: one per connection.
 const CONNECTIONS_DEFAULT: u32 = 64;
@@ -35,7 +34,7 @@ const SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Without `--url` the run has a receiver of its own, which tells the latency of every event.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// What to drive: `embedded`, or a running `ferrite serve`: redis://[:password@]host:port.
+    /// What to drive: `embedded`, or a running `ferrite serve`: `redis://:password@host:port`.
     #[arg(long, default_value = "embedded")]
     pub target: Target,
     /// Where webhooks go, in turn if given several times; without, to a receiver within this
@@ -149,55 +148,6 @@ impl Default for Options {
     }
 }
 
-/// What is driven.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Target {
-    /// The engine within this process.
-    Embedded,
-    /// A running `ferrite serve`.
-    Server {
-        /// Host and port.
-        address: String,
-        /// The password, if it wants one.
-        password: Option<String>,
-    },
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Target, String> {
-        const WANTED: &str = "want `embedded` or redis://[:password@]host[:port]";
-        const PORT_DEFAULT: u16 = 6379;
-        if text == "embedded" {
-            return Ok(Target::Embedded);
-        }
-        // The text may hold a password: no error repeats it.
-        let url = url::Url::parse(text).map_err(|error| format!("{error}; {WANTED}"))?;
-        let host = url.host_str().filter(|_| url.scheme() == "redis").ok_or(WANTED)?;
-        let port = url.port().unwrap_or(PORT_DEFAULT);
-        Ok(Target::Server {
-            address: format!("{host}:{port}"),
-            password: url.password().map(str::to_owned),
-        })
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Embedded => formatter.write_str("embedded"),
-            Target::Server { address, .. } => write!(formatter, "redis://{address}"),
-        }
-    }
-}
-
-impl fmt::Debug for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
 /// When events are offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Loop {
@@ -214,59 +164,6 @@ pub enum KeyChoice {
     Turn,
     /// At random, each as likely as the others.
     Uniform,
-}
-
-/// A setting that [`sweep`](super::sweep) varies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Setting {
-    /// Connections, and with them deliveries in flight.
-    Connections,
-    /// Workers.
-    Workers,
-    /// Requests on one connection at once.
-    Pipeline,
-    /// Bytes of each value.
-    #[value(name = "value_bytes", alias = "value-bytes")]
-    ValueBytes,
-    /// Webhooks.
-    Webhooks,
-    /// Events per second.
-    Rate,
-}
-
-impl Setting {
-    /// The name in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Setting::Connections => "connections",
-            Setting::Workers => "workers",
-            Setting::Pipeline => "pipeline",
-            Setting::ValueBytes => "value_bytes",
-            Setting::Webhooks => "webhooks",
-            Setting::Rate => "rate",
-        }
-    }
-
-    /// `options` with this setting at `value`.
-    pub fn apply(self, options: &Options, value: u64) -> Result<Options, RunError> {
-        let mut options = options.clone();
-        let number = |value: u64| {
-            u32::try_from(value)
-                .map_err(|_| RunError::Options(format!("{}: {value} is too much", self.name())))
-        };
-        match self {
-            Setting::Connections => {
-                options.connections = Some(number(value)?);
-                options.concurrency = None;
-            }
-            Setting::Workers => options.workers = Some(number(value)? as usize),
-            Setting::Pipeline => options.pipeline = Some(number(value)?),
-            Setting::ValueBytes => options.value_bytes = number(value)? as usize,
-            Setting::Webhooks => options.webhooks = number(value)?,
-            Setting::Rate => options.rate = Some(value),
-        }
-        Ok(options)
-    }
 }
 
 impl Options {
@@ -521,17 +418,6 @@ mod tests {
             (options(&[0], &[1], 2, Some(3)), false),
         ] {
             assert_eq!(options.may_spin(0), may, "{options:?}");
-        }
-    }
-
-    #[test]
-    fn targets_are_read_and_never_show_a_password() {
-        let target: Target = "redis://:p%20w@localhost".parse().unwrap();
-        let (address, password) = ("localhost:6379".to_owned(), Some("p%20w".to_owned()));
-        assert_eq!(target, Target::Server { address, password });
-        assert_eq!(format!("{target} {target:?}"), "redis://localhost:6379 redis://localhost:6379");
-        for wrong in ["", "127.0.0.1:6379", "http://localhost", "redis://", "redis://h:p"] {
-            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
         }
     }
 }
