@@ -37,8 +37,8 @@ pub struct Options {
     /// What to drive: `embedded`, or a running `ferrite serve`: `redis://:password@host:port`.
     #[arg(long, default_value = "embedded")]
     pub target: Target,
-    /// Where webhooks go, in turn if given several times; without, to a receiver within this
-    /// process. Without it there are no latencies of a closed or open loop.
+    /// Where webhooks go, in turn if given several times; unless told, to a receiver within this
+    /// process. Another receiver keeps its times to itself: then only `--latency` tells any.
     #[arg(long = "url", value_name = "URL")]
     pub urls: Vec<String>,
     /// Ports that the run's own receiver listens on: so many endpoints for the engine.
@@ -112,7 +112,8 @@ pub struct Options {
     #[arg(long)]
     pub secret: Option<String>,
     /// Deliveries of a webhook that wait at most [default: 4096; 100000 in an open loop]. In a
-    /// closed loop the generator pauses at this bound; in an open loop events are refused there.
+    /// closed loop the generator pauses at this bound (as many events again may be in the rings);
+    /// in an open loop the engine refuses events there. A server has its own bound for open loops.
     #[arg(long)]
     pub backlog: Option<usize>,
     /// The embedded engine's workers [default: one for each core given, or one].
