@@ -18,8 +18,8 @@ struct Arguments {
 enum Command {
     /// Receive webhooks: fast, and on request strict, recording or misbehaving.
     Sink(Box<sink::Options>),
-    /// Drive the embedded engine in closed loop and print deliveries per second.
-    Run(run::Options),
+    /// Drive the engine, or a running server, and measure deliveries and their latency.
+    Run(Box<run::Command>),
     /// Put the engine beside other senders, in turns, against the same sink with the same bytes.
     Compare(compare::Options),
     /// Time what an event costs its caller, at steady rates.
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Sink(options) => sink::serve(*options)?,
-        Command::Run(options) => run::run(&options)?,
+        Command::Run(command) => run::run(&command)?,
         Command::Compare(options) => compare::run(&options)?,
         Command::Caller(options) => caller::run(&options)?,
         Command::Idle(options) => idle::run(&options)?,

@@ -74,6 +74,10 @@ pub fn run(label: &str, rate: f64, latency: Option<Latency>, seconds: u64) -> Ru
         generator_lag: latency.as_ref().map(|_| self::latency(3.0, 1.6)),
         latency,
         per_tenth,
+        dropped: 0,
+        connections_opened: 64,
+        rings_by_callers: 3,
+        driver: "io_uring".to_owned(),
         void: None,
     }
 }
