@@ -108,6 +108,8 @@ pub const DELIVERY_LOG_KEY_BYTES_MAX: usize = 256;
 
 /// The ringer's nap between two looks at the rings while traffic is recent, in microseconds.
 pub const RINGER_NAP_US: u64 = 50;
+/// Its nap while all workers are found awake again and again, in microseconds.
+pub const RINGER_LONG_NAP_US: u64 = 400;
 /// The ringer goes to sleep after this long without traffic, in milliseconds.
 pub const RINGER_IDLE_MS: u64 = 20;
 

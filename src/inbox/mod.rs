@@ -36,6 +36,17 @@ pub trait Doorbell {
     fn ring(&self);
 }
 
+/// What the ringer found at one inbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// No events, and the worker has not looked either.
+    Quiet,
+    /// The worker looks for itself.
+    Busy,
+    /// Events waited, and the worker was rung for them.
+    Neglected,
+}
+
 /// The events on their way to one worker.
 #[derive(Debug)]
 pub struct Inbox<D> {
@@ -136,9 +147,9 @@ impl<D: Doorbell> Inbox<D> {
         false
     }
 
-    /// Ringer: whether events wait although the worker has not looked since `seen`, which is
-    /// brought up to date. If so, rings.
-    pub fn ring_if_neglected(&self, seen: &mut u64) -> bool {
+    /// Ringer: rings if events wait although the worker has not looked since `seen`, which is
+    /// brought up to date.
+    pub fn ring_if_neglected(&self, seen: &mut u64) -> Look {
         let drains = self.drains.load(Ordering::Relaxed);
         let looked = std::mem::replace(seen, drains) != drains;
         let neglected = !looked && !self.ring.is_empty();
@@ -146,7 +157,11 @@ impl<D: Doorbell> Inbox<D> {
             self.rung_by_ringer.fetch_add(1, Ordering::Relaxed);
             self.doorbell.ring();
         }
-        neglected || looked
+        match (neglected, looked) {
+            (true, _) => Look::Neglected,
+            (false, true) => Look::Busy,
+            (false, false) => Look::Quiet,
+        }
     }
 
     /// Times a caller rang.

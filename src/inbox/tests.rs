@@ -2,7 +2,7 @@
 
 #[cfg(not(ferrite_loom))]
 mod real {
-    use crate::inbox::{Doorbell, Inbox, Room};
+    use crate::inbox::{Doorbell, Inbox, Look, Room};
     use std::cell::Cell;
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
@@ -37,12 +37,12 @@ mod real {
         let inbox = Inbox::new(8, Count::default());
         inbox.watch();
         let mut seen = 0;
-        assert!(!inbox.ring_if_neglected(&mut seen), "nothing waits");
+        assert_eq!(inbox.ring_if_neglected(&mut seen), Look::Quiet, "nothing waits");
         inbox.push(vec![1]).unwrap();
         inbox.begin_drain();
-        assert!(inbox.ring_if_neglected(&mut seen), "traffic");
+        assert_eq!(inbox.ring_if_neglected(&mut seen), Look::Busy);
         assert_eq!(inbox.rung_by_ringer(), 0, "the worker looked since");
-        assert!(inbox.ring_if_neglected(&mut seen));
+        assert_eq!(inbox.ring_if_neglected(&mut seen), Look::Neglected);
         assert_eq!((inbox.rung_by_ringer(), inbox.doorbell.0.get()), (1, 1));
     }
 

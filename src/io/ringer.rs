@@ -5,7 +5,7 @@
 
 use super::doorbell::Ring;
 use crate::base::limits;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Look};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, Thread};
@@ -48,16 +48,24 @@ pub fn start(inboxes: Vec<Arc<Inbox<Ring>>>) -> std::io::Result<(RingerHandle, J
     Ok((RingerHandle { thread: thread.thread().clone(), stopping }, thread))
 }
 
+/// After so many looks in a row that find all workers awake, the naps are long ones. One such look
+/// alone may be a worker that was rung and sleeps again.
+const BUSY_LOOKS: u32 = 16;
+
 /// Watches until there has been no traffic for a while and all inboxes are left to their callers.
 fn watch_while_busy(inboxes: &[Arc<Inbox<Ring>>], stopping: &AtomicBool) {
     let mut seen = vec![0; inboxes.len()];
     inboxes.iter().for_each(|inbox| inbox.watch());
     let mut last_traffic = Instant::now();
+    let mut busy_looks = 0_u32;
     while !stopping.load(Ordering::Acquire) {
-        let mut traffic = false;
+        let (mut traffic, mut all_busy) = (false, true);
         for (inbox, seen) in inboxes.iter().zip(&mut seen) {
-            traffic |= inbox.ring_if_neglected(seen);
+            let look = inbox.ring_if_neglected(seen);
+            traffic |= look != Look::Quiet;
+            all_busy &= look == Look::Busy;
         }
+        busy_looks = if all_busy { busy_looks.saturating_add(1) } else { 0 };
         if traffic {
             last_traffic = Instant::now();
         } else if last_traffic.elapsed() >= Duration::from_millis(limits::RINGER_IDLE_MS) {
@@ -71,6 +79,12 @@ fn watch_while_busy(inboxes: &[Arc<Inbox<Ring>>], stopping: &AtomicBool) {
             inboxes.iter().for_each(|inbox| inbox.watch());
             last_traffic = Instant::now();
         }
-        std::thread::sleep(Duration::from_micros(limits::RINGER_NAP_US));
+        // Workers that look for themselves again and again need no ringer, which may be on the
+        // core of one of them.
+        let nap_us = match busy_looks {
+            ..BUSY_LOOKS => limits::RINGER_NAP_US,
+            _ => limits::RINGER_LONG_NAP_US,
+        };
+        std::thread::sleep(Duration::from_micros(nap_us));
     }
 }
