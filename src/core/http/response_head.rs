@@ -43,7 +43,12 @@ pub(super) fn can_begin(bytes: &[u8]) -> bool {
 pub struct HeadMemo {
     bytes: Vec<u8>,
     head: Option<Head>,
+    /// Heads in a row that were not the remembered one.
+    misses: u32,
 }
+
+/// After so many of them, an endpoint whose heads all differ has only every so-manieth remembered.
+const MISSES_MAX: u32 = 16;
 
 impl fmt::Debug for HeadMemo {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,17 +63,25 @@ impl HeadMemo {
         if let Some(head) = self.head
             && bytes.starts_with(&self.bytes)
         {
+            self.misses = 0;
             return Ok(Some((head, self.bytes.len())));
         }
         let parsed = parse(bytes)?;
         if let Some((head, length)) = parsed
             && length <= HEAD_MEMO_BYTES_MAX
         {
-            self.bytes.clear();
-            self.bytes.extend_from_slice(&bytes[..length]);
-            self.head = Some(head);
+            self.remember(&bytes[..length], head);
         }
         Ok(parsed)
+    }
+
+    fn remember(&mut self, bytes: &[u8], head: Head) {
+        self.misses = self.misses.wrapping_add(1);
+        if self.misses < MISSES_MAX || self.misses.is_multiple_of(MISSES_MAX) {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(bytes);
+            self.head = Some(head);
+        }
     }
 }
 

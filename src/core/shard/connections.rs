@@ -296,7 +296,7 @@ impl Shard {
                 return Step::Close;
             }
             let memo = &mut self.endpoints[connection.endpoint].head_memo;
-            match connection.reader.read_next(rest, memo) {
+            match connection.reader.read_next(rest, Some(memo)) {
                 Ok((_, None)) => break,
                 Ok((used, Some(response))) => {
                     rest = &rest[used..];

@@ -525,3 +525,41 @@ proptest! {
         prop_assert!(reader.head.capacity() <= HEAD_BUFFER_KEPT_BYTES_MAX);
     }
 }
+
+#[test]
+fn a_remembered_head_is_read_as_it_was_the_first_time() {
+    let heads: [&[u8]; 5] = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        b"HTTP/1.1 204 Nothing\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    ];
+    let mut memo = HeadMemo::default();
+    // Each twice in a row, so remembered; then in turns, so that the memory is given up.
+    let in_turns = heads.iter().cycle().take(200);
+    for answer in heads.iter().flat_map(|head| [head, head]).chain(in_turns) {
+        for cut in [0, 1, answer.len() / 2, answer.len()] {
+            let (mut with, mut without) = (ResponseReader::new(), ResponseReader::new());
+            for part in [&answer[..cut], &answer[cut..]] {
+                assert_eq!(with.read_next(part, Some(&mut memo)), without.read_one(part));
+            }
+            assert_eq!(with.finish(), without.finish());
+        }
+    }
+}
+
+#[test]
+fn a_head_that_only_begins_like_the_remembered_one_is_another() {
+    let mut memo = HeadMemo::default();
+    let mut status = |answer: &[u8]| {
+        let response = ResponseReader::new().read_next(answer, Some(&mut memo));
+        response.unwrap().1.map(|response| (response.status, response.keep_alive))
+    };
+    let first = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let second = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(first), Some((200, true)));
+    assert_eq!(status(second), Some((200, false)));
+    assert_eq!(status(first), Some((200, true)));
+    assert_eq!(status(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"), None);
+}
