@@ -12,9 +12,9 @@ use std::time::Duration;
 /// Different keys: more than deliveries in flight, so that lanes are no limit.
 const KEYS: u64 = 10_000;
 /// Deliveries that wait, beyond those in flight: enough for the naps of the caller.
-const BACKLOG: usize = 4096;
+const BACKLOG: usize = 1024;
 /// What the caller sleeps when there is no room, so that the worker gets the core.
-const NAP: Duration = Duration::from_millis(1);
+const NAP: Duration = Duration::from_micros(300);
 /// How long a shutdown waits for what is pending.
 const SHUTDOWN: Duration = Duration::from_millis(200);
 
