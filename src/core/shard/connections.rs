@@ -90,6 +90,16 @@ impl Exchange {
     }
 }
 
+/// What the driver has said of the requests that it took last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Writing {
+    /// They are written.
+    Over,
+    UnderWay,
+    /// One of them could not be written whole: nothing can be written any more.
+    Failed,
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     generation: u32,
@@ -99,8 +109,7 @@ pub(super) struct Connection {
     /// How many of them, the oldest, the driver has taken to write: only after that can bytes be
     /// an answer to them.
     written: usize,
-    /// The driver has not said yet that what it has taken is written.
-    writing: bool,
+    writing: Writing,
     reader: ResponseReader,
     /// Since when it is idle.
     pub(super) idle_since: Tick,
@@ -120,7 +129,7 @@ impl Connection {
             endpoint,
             exchanges: VecDeque::new(),
             written: 0,
-            writing: false,
+            writing: Writing::Over,
             reader,
             idle_since: Tick::default(),
             answered: 0,
@@ -192,6 +201,17 @@ impl Shard {
         connection.exchanges.front().map(|exchange| exchange.deadline)
     }
 
+    /// The requests of a connection that [`Shard::write_requests`] has not given out yet, in their
+    /// order: when each was given to the connection, and its deadline. `None`: there is no such
+    /// connection.
+    pub fn requests_waiting(
+        &self,
+        id: ConnectionId,
+    ) -> Option<impl Iterator<Item = (Tick, Tick)> + '_> {
+        let connection = &self.connections[self.find(id)?];
+        Some(connection.unwritten().map(|exchange| (exchange.since, exchange.deadline)))
+    }
+
     /// The connection is open, TLS included. `false`: it is not wanted any more, close it.
     pub fn handle_connected(&mut self, id: ConnectionId) -> bool {
         let wanted = self.find(id).is_some();
@@ -214,6 +234,7 @@ impl Shard {
         let begin = out.len();
         let mut any = false;
         while self.connections[index].requests_unwritten() > 0
+            && self.connections[index].writing != Writing::Failed
             && out.len() - begin < limits::WRITE_BYTES_MAX
         {
             let place = self.connections[index].written;
@@ -221,7 +242,7 @@ impl Shard {
             let connection = &mut self.connections[index];
             connection.exchanges[place].revision = revision;
             connection.written += 1;
-            connection.writing = true;
+            connection.writing = Writing::UnderWay;
             any = true;
         }
         any
@@ -269,15 +290,21 @@ impl Shard {
     /// What was taken last is written. `true`: there is more, call [`Shard::write_requests`].
     pub fn handle_written(&mut self, id: ConnectionId) -> bool {
         let Some(index) = self.find(id) else { return false };
-        self.connections[index].writing = false;
-        self.connections[index].requests_unwritten() > 0
+        let connection = &mut self.connections[index];
+        if connection.writing == Writing::Failed {
+            // TLS had something else to say.
+            return false;
+        }
+        connection.writing = Writing::Over;
+        connection.requests_unwritten() > 0
     }
 
     /// What was taken last could not be written whole. The endpoint may have answered already: go
     /// on reading; the connection is closed after the answers.
     pub fn handle_write_failed(&mut self, id: ConnectionId) {
         if let Some(index) = self.find(id) {
-            self.connections[index].closing = true;
+            let connection = &mut self.connections[index];
+            (connection.writing, connection.closing) = (Writing::Failed, true);
         }
     }
 
@@ -318,11 +345,12 @@ impl Shard {
     fn finish_exchange(&mut self, now: Now, index: usize, response: Response) -> bool {
         let connection = &mut self.connections[index];
         let endpoint = connection.endpoint;
-        let is_last = connection.exchanges.len() == 1;
         // The endpoint has answered what was not written whole: it does not want the rest.
-        let is_early = is_last && (connection.writing || connection.closing);
+        let is_early = connection.written == 1 && connection.writing != Writing::Over;
+        let gives_way = connection.exchanges.len() == 1 && connection.closing;
         let reusable = response.keep_alive
             && !is_early
+            && !gives_way
             && matches!(connection.exchanges[0].job, Job::Lane(_))
             && self.endpoints[endpoint].users > 0;
         if !reusable {
