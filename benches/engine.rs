@@ -2,34 +2,19 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod support;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ferrite::base::time::{Now, Tick};
-use ferrite::core::event::{EventMask, EventRef, EventValue};
 use ferrite::core::packed::{Stamp, pack};
-use ferrite::core::retry::{RetryBackoff, RetryPolicy};
-use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
-use ferrite::inbox::{Doorbell, Inbox};
-use ferrite::registry::{Auth, Registry, RegistryConfig, Settings};
+use ferrite::inbox::Inbox;
 use ferrite::webhooks::{Admission, WebhookConfig, WebhookManager, WebhookOptions, WhenFull};
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+use support::{OK, Rig, SECRET, Silent, event};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-
-struct Silent;
-impl Doorbell for Silent {
-    fn ring(&self) {}
-}
-
-fn event(key: &[u8]) -> EventRef<'_> {
-    EventRef {
-        key,
-        value: EventValue::Bytes(b"{\"total\": 42, \"currency\": \"EUR\", \"items\": [1, 2, 3]}"),
-        client_id: Some("conn:456"),
-        source_ip: Some("192.168.1.100"),
-        ..EventRef::default()
-    }
-}
+/// Threads that offer events at once.
+const PRODUCERS: [u64; 4] = [1, 2, 4, 8];
 
 fn ready<F: Future>(future: F) -> F::Output {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -39,38 +24,91 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// What an event costs its caller, with a worker that takes events in on the other core. Matched
-/// events go to a disabled endpoint's queue bound and are dropped there, so that the number is
-/// the caller's and not the network's.
+/// An engine with so many webhooks, whose worker takes events in on another core. Matched events
+/// go to a closed port's queue bound and are dropped there, so that the number is the caller's
+/// and not the network's.
+fn manager(webhooks: usize) -> WebhookManager {
+    let mut config = WebhookConfig::default();
+    config.workers.workers = 1;
+    config.queue.max_pending = 1;
+    config.queue.ring_events = 1 << 16;
+    let manager = WebhookManager::start(config).unwrap();
+    for index in 0..webhooks {
+        let options = WebhookOptions {
+            pattern: Some(format!("order{index}:*")),
+            retries: 0,
+            ..WebhookOptions::default()
+        };
+        ready(manager.create(&format!("w{index}"), "http://127.0.0.1:9/", options)).unwrap();
+    }
+    manager
+}
+
+fn offer_until_accepted(manager: &WebhookManager) {
+    let wanted = event(b"order0:123");
+    while manager.offer(black_box(&wanted), WhenFull::Drop) == Ok(Admission::Full) {
+        std::thread::yield_now();
+    }
+}
+
+/// What an event costs its caller.
 fn trigger(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("trigger");
     for webhooks in [1, 1000] {
-        let mut config = WebhookConfig::default();
-        config.workers.workers = 1;
-        config.queue.max_pending = 1;
-        config.queue.ring_events = 1 << 16;
-        let manager = WebhookManager::start(config).unwrap();
-        for index in 0..webhooks {
-            let options = WebhookOptions {
-                pattern: Some(format!("order{index}:*")),
-                retries: 0,
-                ..WebhookOptions::default()
-            };
-            ready(manager.create(&format!("w{index}"), "http://127.0.0.1:9/", options)).unwrap();
-        }
-        let (wanted, unwanted) = (event(b"order0:123"), event(b"user:123456"));
+        let manager = manager(webhooks);
+        let unwanted = event(b"user:123456");
         group.bench_function(format!("unmatched, {webhooks} webhooks"), |bencher| {
             bencher.iter(|| manager.offer(black_box(&unwanted), WhenFull::Drop).unwrap());
         });
         group.bench_function(format!("matched, {webhooks} webhooks"), |bencher| {
-            bencher.iter(|| {
-                while manager.offer(black_box(&wanted), WhenFull::Drop) == Ok(Admission::Full) {
-                    std::thread::yield_now();
-                }
+            bencher.iter(|| offer_until_accepted(&manager));
+        });
+    }
+    group.finish();
+}
+
+/// The same from several threads at once, into one worker's ring. The time is of one event, from
+/// the start of all threads to the end of the last; with more threads than cores, it tells whether
+/// anything collapses, and no more.
+fn trigger_contended(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("trigger, contended");
+    group.throughput(Throughput::Elements(1));
+    let manager = manager(1);
+    let unmatched = |manager: &WebhookManager| {
+        let offered = manager.offer(black_box(&event(b"user:123456")), WhenFull::Drop);
+        assert_eq!(offered, Ok(Admission::Unmatched));
+    };
+    for producers in PRODUCERS {
+        group.bench_function(format!("unmatched, {producers} producers"), |bencher| {
+            bencher.iter_custom(|rounds| by_producers(producers, rounds, || unmatched(&manager)));
+        });
+        group.bench_function(format!("matched, {producers} producers"), |bencher| {
+            bencher.iter_custom(|rounds| {
+                by_producers(producers, rounds, || offer_until_accepted(&manager))
             });
         });
     }
     group.finish();
+}
+
+/// The time in which `producers` threads do `rounds` of the work between them.
+fn by_producers(producers: u64, rounds: u64, work: impl Fn() + Sync) -> Duration {
+    let (start, end) = (Barrier::new(producers as usize + 1), Barrier::new(producers as usize + 1));
+    std::thread::scope(|scope| {
+        for producer in 0..producers {
+            let (start, end, work) = (&start, &end, &work);
+            scope.spawn(move || {
+                start.wait();
+                let share = rounds / producers + u64::from(producer < rounds % producers);
+                (0..share).for_each(|_| work());
+                end.wait();
+            });
+        }
+        start.wait();
+        let since = Instant::now();
+        end.wait();
+        since.elapsed()
+    })
 }
 
 fn hand_over(criterion: &mut Criterion) {
@@ -89,80 +127,17 @@ fn hand_over(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn shard(secret: Option<&str>) -> Shard {
-    let config = RegistryConfig {
-        webhooks_max: 10,
-        pending_max: 1_000_000,
-        workers: 1,
-        verify_tls: true,
-        allowed_hosts: Vec::new(),
-    };
-    let registry = Registry::new(config).unwrap();
-    let settings = Settings {
-        url: "http://127.0.0.1:9/hook".to_owned(),
-        pattern: "order:*".to_owned(),
-        events: EventMask::ALL,
-        auth: Auth::None,
-        headers: Vec::new(),
-        secret: secret.map(str::to_owned),
-        retry: RetryPolicy {
-            retries: 3,
-            delay_ms: 1000,
-            backoff: RetryBackoff::Exponential,
-            multiplier: 2.0,
-            delay_ms_max: 60_000,
-            jitter: 0.1,
-        },
-        timeout_ms: 5000,
-        concurrency: 64,
-        pipeline: 1,
-    };
-    registry.create("w", settings, 0).unwrap();
-    let config = ShardConfig {
-        worker: 0,
-        workers: 1,
-        boot: 1,
-        seed: 1,
-        endpoint_connections_max: 256,
-        connections_max: 1024,
-        idle_timeout_ms: 30_000,
-    };
-    Shard::new(config, Arc::new(Shared::new(1)), registry.published().load_full())
-}
-
 /// A shard's whole work for one delivery: take in, match, write the body and the request, read
 /// the answer, settle.
 fn shard_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shard step");
     group.throughput(Throughput::Elements(1));
-    for (name, secret) in [("plain", None), ("signed twice", Some("mysecretkey"))] {
-        let mut shard = shard(secret);
-        let mut connection: Option<ConnectionId> = None;
-        let (mut packed, mut request, mut tick) = (Vec::new(), Vec::new(), 0);
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                tick += 10;
-                let now = Now { tick: Tick(tick), unix_us: 1_700_000_000_000_000 + tick };
-                let key_hash = tick.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let stamp = Stamp { key_hash, generation: 1, may_drop: false, timestamp_us: 1 };
-                pack(&event(b"order:123"), &stamp, &mut packed);
-                shard.handle_event(now, &packed);
-                while let Some(action) = shard.poll_action() {
-                    if let Action::Open { connection: opened, .. } = action {
-                        assert!(shard.handle_connected(opened));
-                        connection = Some(opened);
-                    }
-                }
-                request.clear();
-                assert!(shard.write_requests(now, connection.unwrap(), &mut request));
-                assert!(!shard.handle_written(connection.unwrap()));
-                let step = shard.handle_read(now, connection.unwrap(), OK);
-                assert_eq!(step, Step::Idle);
-            });
-        });
+    for (name, secret) in [("plain", None), ("signed twice", Some(SECRET))] {
+        let mut rig = Rig::new(secret, 3);
+        group.bench_function(name, |bencher| bencher.iter(|| rig.deliver(OK)));
     }
     group.finish();
 }
 
-criterion_group!(benches, trigger, hand_over, shard_step);
+criterion_group!(benches, trigger, trigger_contended, hand_over, shard_step);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
-//! Writing the body of a delivery, beside serde_json on an equal struct.
+//! Writing the body of a delivery, beside serde_json and sonic-rs on an equal struct.
 //!
-//! serde_json is given id and timestamp as finished strings; the engine formats both.
+//! They are given id and timestamp as finished strings; the engine formats both.
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't go on should panic")]
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
@@ -73,6 +73,7 @@ fn payload(criterion: &mut Criterion) {
         let mut out = Vec::new();
         write_event(&mut out, id, "SET", &event);
         assert_eq!(out, serde_json::to_vec(&body).unwrap(), "both write the same");
+        assert_eq!(out, sonic_rs::to_vec(&body).unwrap(), "so does sonic-rs");
 
         let mut group = criterion.benchmark_group(format!("payload/{name}"));
         group.throughput(Throughput::Bytes(out.len() as u64));
@@ -87,6 +88,13 @@ fn payload(criterion: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 serde_json::to_writer(&mut out, black_box(&body)).unwrap();
+                black_box(&out);
+            });
+        });
+        group.bench_function("sonic-rs", |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                sonic_rs::to_writer(&mut out, black_box(&body)).unwrap();
                 black_box(&out);
             });
         });

@@ -1,8 +1,8 @@
-//! Load-test harness for Ferrite Webhooks: a sink, and a closed-loop run of the engine against it.
+//! The load-test harness of Ferrite Webhooks, as one program.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{run, sink};
-use std::net::SocketAddr;
+use ferrite_loadtest::{caller, compare, idle, report, run, sink, verify};
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,22 +16,44 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Receive webhooks: answers 200 to everything, as fast as it can.
-    Sink {
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:9900")]
-        address: SocketAddr,
-        /// The core to run on.
-        #[arg(long)]
-        core: Option<usize>,
-    },
-    /// Drive the embedded engine in closed loop and print deliveries per second.
-    Run(run::Options),
+    /// Receive webhooks: fast, and on request strict, recording or misbehaving.
+    Sink(Box<sink::Options>),
+    /// Drive the engine, or a running server, and measure deliveries and their latency.
+    Run(Box<run::Command>),
+    /// Put the engine beside other senders, in turns, against the same sink with the same bytes.
+    Compare(compare::Options),
+    /// Time what an event costs its caller, at steady rates.
+    Caller(caller::Options),
+    /// Time single deliveries after idleness, beside a bare round trip.
+    Idle(idle::Options),
+    /// Judge the histories of both sides of a run.
+    Verify(verify::Options),
+    /// Write one HTML page that shows result files.
+    Report(report::Options),
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
-        Command::Sink { address, core } => Ok(sink::serve(address, core)?),
-        Command::Run(options) => run::run(&options),
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ferrite-loadtest: {error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn execute(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    match command {
+        Command::Sink(options) => sink::serve(*options)?,
+        Command::Run(command) => run::run(&command)?,
+        Command::Compare(options) => compare::run(&options)?,
+        Command::Caller(options) => caller::run(&options)?,
+        Command::Idle(options) => idle::run(&options)?,
+        Command::Verify(options) if !verify::verify(&options)?.passed => {
+            return Ok(ExitCode::FAILURE);
+        }
+        Command::Verify(_) => {}
+        Command::Report(options) => report::report(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -60,13 +60,27 @@ pub struct RunResult {
     pub dead: u64,
     /// Times the engine had no room for an event.
     pub full: u64,
-    /// From the intended time of an event (open loop) or its offer (closed loop) to the sink's
-    /// answer, as far as it was measured.
+    /// From the intended time of an event (open loop) or its offer (closed loop) until its request
+    /// has arrived at the run's own receiver, one value per delivery: the answer's way back is not
+    /// in it. Of a run with `--latency`: from trigger until the answer, by the engine's clock.
+    /// `None` where the receiver is another program, which keeps its times to itself.
     pub latency: Option<Latency>,
     /// By how much the generator was behind its schedule (open loop).
     pub generator_lag: Option<Latency>,
     /// Deliveries in each tenth of a second, from the start of the measured part.
     pub per_tenth: Vec<u64>,
+    /// Deliveries that were dropped because a queue was full, in the whole run.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Connections that were opened in the whole run.
+    #[serde(default)]
+    pub connections_opened: u64,
+    /// System calls that offers made to wake a worker, in the measured part.
+    #[serde(default)]
+    pub rings_by_callers: u64,
+    /// What the workers run on: `io_uring`, or `epoll` and why; empty if it is not known.
+    #[serde(default)]
+    pub driver: String,
     /// Why the run counts for nothing, if so.
     pub void: Option<String>,
 }
@@ -130,6 +144,13 @@ pub struct PeerResult {
     pub median: f64,
     /// What it does beyond posting bytes: `signs`, `pipelines 16`, ...
     pub notes: String,
+    /// The part of the time that the sink ran, in the median: near 1, the sink was the limit.
+    #[serde(default)]
+    pub sink_busy: Option<f64>,
+    /// The part of the time that the sink wanted to run and could not, because something else had
+    /// its core; in the median.
+    #[serde(default)]
+    pub sink_held_up: Option<f64>,
 }
 
 /// A scenario and its verdict.

@@ -18,9 +18,18 @@ pub struct EventId {
 impl EventId {
     /// Appends the textual form.
     pub fn write_to(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"evt_");
-        write_hex(out, self.boot, 16);
-        write_hex(out, self.sequence, 10);
+        let mut text = *b"evt_00000000000000000000000000000000";
+        text[4..20].copy_from_slice(&hex_digits(self.boot));
+        text[20..].copy_from_slice(&hex_digits(self.sequence));
+        // Of the sequence's 16 digits, those that are always there and those that are needed.
+        let unneeded = (self.sequence.leading_zeros() / 4).min(16 - SEQUENCE_DIGITS_MIN) as usize;
+        out.extend_from_slice(&text[..20]);
+        out.extend_from_slice(&text[20 + unneeded..]);
+    }
+
+    /// The length of the textual form.
+    pub fn text_bytes(self) -> usize {
+        36 - (self.sequence.leading_zeros() / 4).min(16 - SEQUENCE_DIGITS_MIN) as usize
     }
 }
 
@@ -30,11 +39,26 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Appends `value` in lower-case hex, at least `digits_min` digits.
-fn write_hex(out: &mut Vec<u8>, value: u64, digits_min: u32) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = (64 - value.leading_zeros()).div_ceil(4).max(digits_min);
-    out.extend((0..digits).rev().map(|digit| DIGITS[(value >> (digit * 4) & 15) as usize]));
+/// Hex digits of the sequence that are always written.
+const SEQUENCE_DIGITS_MIN: u32 = 10;
+
+/// The 16 lower-case hex digits of `value`, eight at a time: each half is spread to one nibble per
+/// byte, and a nibble above 9 gets the distance from `9` to `a` added.
+fn hex_digits(value: u64) -> [u8; 16] {
+    fn eight(half: u32) -> u64 {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        let mut spread = u64::from(half.swap_bytes());
+        spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+        spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+        let (high, low) = (spread >> 4 & 0x000f_000f_000f_000f, spread & 0x000f_000f_000f_000f);
+        let nibbles = high | low << 8;
+        let letters = (nibbles + ONES * 6) >> 4 & ONES;
+        nibbles + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)
+    }
+    let mut digits = [0; 16];
+    digits[..8].copy_from_slice(&eight((value >> 32) as u32).to_le_bytes());
+    digits[8..].copy_from_slice(&eight(value as u32).to_le_bytes());
+    digits
 }
 
 /// One webhook, for as long as the process lives: a slot in every table, and a generation that
@@ -54,9 +78,10 @@ mod tests {
     #[test]
     fn event_id_is_written_as_displayed() {
         for sequence in [0, 1, 0xff, 0x00ab_cdef_0123, (1 << 40) - 1, 1 << 40, u64::MAX] {
-            let id = EventId { boot: 0x0123_4567_89ab_cdef, sequence };
+            let id = EventId { boot: 0x0123_4567_89ab_cdef ^ sequence << 20, sequence };
             let mut out = Vec::new();
             id.write_to(&mut out);
+            assert_eq!(out.len(), id.text_bytes());
             assert_eq!(String::from_utf8(out).unwrap(), id.to_string());
         }
     }

@@ -70,6 +70,8 @@ pub const PENDING_MAX_DEFAULT: usize = 10_000;
 
 /// Longest response head (status line and fields), in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Longest response head that is remembered, one per endpoint, in bytes.
+pub const HEAD_MEMO_BYTES_MAX: usize = 1024;
 /// Most response header fields.
 pub const RESPONSE_HEADERS_MAX: usize = 64;
 /// Most bytes of a response body that are read before the connection is closed instead.

@@ -8,6 +8,33 @@ use base64::engine::general_purpose::STANDARD;
 /// The largest integer that JavaScript reads and writes back unchanged: 2^53 - 1.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
+/// Whether `text` is printable ASCII that a JSON string holds as it is: what nearly all text is,
+/// and known after one look at each byte. The chunks are for the compiler, which compares the
+/// bytes of each at once.
+pub fn is_plain(text: &[u8]) -> bool {
+    /// As signed numbers, bytes from 0x80 on are below 0x20 too.
+    fn has_odd(bytes: &[u8; 16]) -> bool {
+        let odd = |byte: u8| (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\');
+        bytes.iter().fold(false, |any, &byte| any | odd(byte))
+    }
+    let Some(last) = text.last_chunk::<16>() else {
+        let mut padded = [b' '; 16];
+        padded[..text.len()].copy_from_slice(text);
+        return !has_odd(&padded);
+    };
+    // The tail again together with bytes before it, rather than byte by byte.
+    !text.as_chunks::<16>().0.iter().fold(has_odd(last), |any, chunk| any | has_odd(chunk))
+}
+
+/// Appends `text` as a JSON string. `text` must be plain: it is copied, not checked.
+pub fn write_plain_string(out: &mut Vec<u8>, text: &[u8]) {
+    debug_assert!(is_plain(text), "only plain text is written as it is");
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
 /// Appends `text` as a JSON string. `text` must be UTF-8: it is copied, not checked.
 pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');

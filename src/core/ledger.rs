@@ -5,7 +5,6 @@ use super::failure::Failure;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crossbeam_utils::CachePadded;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -152,31 +151,37 @@ pub struct AttemptRecord {
 /// The last attempts of one webhook on one worker. Full, it forgets the oldest.
 #[derive(Debug, Default)]
 pub struct DeliveryLog {
-    entries: VecDeque<AttemptRecord>,
+    entries: Vec<AttemptRecord>,
+    /// Where the oldest is, once the log is full.
+    oldest: usize,
 }
 
 impl DeliveryLog {
     /// Remembers an attempt. The buffers of a forgotten one are used again, so that a full log
     /// allocates nothing.
     pub fn record(&mut self, attempt: &AttemptRecord, key: &[u8], response: &[u8]) {
-        let mut entry = if self.entries.len() < limits::DELIVERY_LOG_ENTRIES_MAX {
-            attempt.clone()
+        let place = self.entries.len();
+        let place = if place < limits::DELIVERY_LOG_ENTRIES_MAX {
+            self.entries.push(attempt.clone());
+            place
         } else {
-            let oldest = self.entries.pop_front();
-            let (key, response) =
-                oldest.map(|oldest| (oldest.key, oldest.response)).unwrap_or_default();
-            AttemptRecord { key, response, ..*attempt }
+            let next = (self.oldest + 1) % limits::DELIVERY_LOG_ENTRIES_MAX;
+            std::mem::replace(&mut self.oldest, next)
         };
-        entry.key.clear();
-        entry.key.extend_from_slice(&key[..key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)]);
-        entry.response.clear();
-        entry.response.extend_from_slice(response);
-        self.entries.push_back(entry);
+        let entry = &mut self.entries[place];
+        let (mut kept_key, mut kept_response) =
+            (std::mem::take(&mut entry.key), std::mem::take(&mut entry.response));
+        kept_key.clear();
+        kept_key.extend_from_slice(&key[..key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)]);
+        kept_response.clear();
+        kept_response.extend_from_slice(response);
+        *entry = AttemptRecord { key: kept_key, response: kept_response, ..*attempt };
     }
 
     /// The attempts, oldest first.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
-        self.entries.iter()
+        let (newer, older) = self.entries.split_at(self.oldest);
+        older.iter().chain(newer)
     }
 }
 

@@ -8,21 +8,36 @@
 
 use super::json;
 use super::packed::{PackedEvent, PackedValue, Parts};
-use super::timestamp;
+use super::timestamp::TimeWriter;
 use crate::base::id::EventId;
 
 /// Room for everything in a body but the strings of its event.
 const FRAME_BYTES: usize = 320;
 
+/// How a body begins; the id follows.
+const BEGINNING: &[u8] = b"{\"id\":\"";
+const ID_AT: usize = BEGINNING.len();
+
 /// Appends `event` as JSON. `event_name` is the event's own name, or what a test event is called.
 pub fn write_event(out: &mut Vec<u8>, id: EventId, event_name: &str, event: &PackedEvent<'_>) {
+    write_event_with(&mut TimeWriter::new(), out, id, event_name, event);
+}
+
+/// As [`write_event`], for whoever writes many, with a writer of times to use again and again.
+pub fn write_event_with(
+    times: &mut TimeWriter,
+    out: &mut Vec<u8>,
+    id: EventId,
+    event_name: &str,
+    event: &PackedEvent<'_>,
+) {
     out.reserve(FRAME_BYTES + event.key.len() + event.old_value.map_or(0, <[u8]>::len));
-    out.extend_from_slice(b"{\"id\":\"");
+    out.extend_from_slice(BEGINNING);
     id.write_to(out);
     out.extend_from_slice(b"\",\"timestamp\":\"");
-    timestamp::write_rfc3339_us(out, event.stamp.timestamp_us);
+    times.write_us(out, event.stamp.timestamp_us);
     out.extend_from_slice(b"\",\"event\":");
-    json::write_string(out, event_name.as_bytes());
+    json::write_plain_string(out, event_name.as_bytes());
     out.extend_from_slice(b",\"key\":");
     let key_encoding = Encoding::of(event.key);
     key_encoding.write(out, event.key);
@@ -38,12 +53,17 @@ pub fn write_event(out: &mut Vec<u8>, id: EventId, event_name: &str, event: &Pac
     out.extend_from_slice(b"}}");
 }
 
+/// The id of the event in the body that [`write_event`] wrote for it.
+pub fn id_text(body: &[u8], id: EventId) -> &[u8] {
+    &body[ID_AT..ID_AT + id.text_bytes()]
+}
+
 /// Appends the members of `data`.
 fn write_data(out: &mut Vec<u8>, event: &PackedEvent<'_>) {
     out.extend_from_slice(b"\"value\":");
     let value_encoding = write_value(out, &event.value);
     out.extend_from_slice(b",\"old_value\":");
-    let old_value_encoding = event.old_value.map_or(Encoding::Utf8, Encoding::of);
+    let old_value_encoding = event.old_value.map_or(Encoding::Plain, Encoding::of);
     match event.old_value {
         Some(old_value) => old_value_encoding.write(out, old_value),
         None => out.extend_from_slice(b"null"),
@@ -53,7 +73,7 @@ fn write_data(out: &mut Vec<u8>, event: &PackedEvent<'_>) {
         Some(ttl) => json::write_u64(out, ttl.min(json::INTEGER_MAX)),
         None => out.extend_from_slice(b"null"),
     }
-    let new_key_encoding = event.new_key.map_or(Encoding::Utf8, Encoding::of);
+    let new_key_encoding = event.new_key.map_or(Encoding::Plain, Encoding::of);
     if let Some(new_key) = event.new_key {
         out.extend_from_slice(b",\"new_key\":");
         new_key_encoding.write(out, new_key);
@@ -68,7 +88,7 @@ fn write_value(out: &mut Vec<u8>, value: &PackedValue<'_>) -> Encoding {
     match *value {
         PackedValue::None => {
             out.extend_from_slice(b"null");
-            Encoding::Utf8
+            Encoding::Plain
         }
         PackedValue::Bytes(bytes) => {
             let encoding = Encoding::of(bytes);
@@ -97,7 +117,7 @@ fn write_value(out: &mut Vec<u8>, value: &PackedValue<'_>) -> Encoding {
             encoding
         }
         PackedValue::Entry { id, fields } => {
-            let encoding = Encoding::of(id).or(Encoding::of_all(fields));
+            let encoding = Encoding::of(id).max(Encoding::of_all(fields));
             out.extend_from_slice(b"{\"id\":");
             encoding.write(out, id);
             out.extend_from_slice(b",\"fields\":");
@@ -145,33 +165,32 @@ fn write_optional_text(out: &mut Vec<u8>, text: Option<&str>) {
 }
 
 /// How bytes become a JSON string.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Encoding {
+    /// Text without anything to escape.
+    Plain,
     Utf8,
     Base64,
 }
 
 impl Encoding {
     fn of(bytes: &[u8]) -> Encoding {
+        if json::is_plain(bytes) {
+            return Encoding::Plain;
+        }
         match std::str::from_utf8(bytes) {
             Ok(_) => Encoding::Utf8,
             Err(_) => Encoding::Base64,
         }
     }
 
-    fn of_all(mut parts: Parts<'_>) -> Encoding {
-        match parts.all(|part| Encoding::of(part) == Encoding::Utf8) {
-            true => Encoding::Utf8,
-            false => Encoding::Base64,
-        }
-    }
-
-    fn or(self, other: Encoding) -> Encoding {
-        if self == Encoding::Base64 { self } else { other }
+    fn of_all(parts: Parts<'_>) -> Encoding {
+        parts.map(Encoding::of).max().unwrap_or(Encoding::Plain)
     }
 
     fn write(self, out: &mut Vec<u8>, bytes: &[u8]) {
         match self {
+            Encoding::Plain => json::write_plain_string(out, bytes),
             Encoding::Utf8 => json::write_string(out, bytes),
             Encoding::Base64 => json::write_base64_string(out, bytes),
         }

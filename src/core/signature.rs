@@ -14,6 +14,36 @@ use std::fmt;
 
 const STANDARD_SECRET_PREFIX: &str = "whsec_";
 
+/// Which of the two signatures a webhook with a SECRET sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Signatures {
+    /// Both.
+    #[default]
+    Both,
+    /// `X-Ferrite-Signature` only: half the cost of signing.
+    Ferrite,
+    /// The headers of Standard Webhooks only.
+    Standard,
+}
+
+impl Signatures {
+    /// The name in commands and replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Signatures::Both => "both",
+            Signatures::Ferrite => "ferrite",
+            Signatures::Standard => "standard",
+        }
+    }
+
+    /// What is called `name`, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Signatures> {
+        [Signatures::Both, Signatures::Ferrite, Signatures::Standard]
+            .into_iter()
+            .find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
+    }
+}
+
 /// Why a SECRET is not acceptable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +64,7 @@ pub enum SecretError {
 pub struct SigningKey {
     ferrite: Key,
     standard: Key,
+    wanted: Signatures,
 }
 
 impl SigningKey {
@@ -56,7 +87,19 @@ impl SigningKey {
         Ok(SigningKey {
             ferrite: Key::new(HMAC_SHA256, text.as_bytes()),
             standard: Key::new(HMAC_SHA256, standard),
+            wanted: Signatures::Both,
         })
+    }
+
+    /// The same keys, for the signatures that are wanted.
+    #[must_use]
+    pub fn only(self, wanted: Signatures) -> SigningKey {
+        SigningKey { wanted, ..self }
+    }
+
+    /// Which signatures are wanted.
+    pub fn wanted(&self) -> Signatures {
+        self.wanted
     }
 
     /// Appends the value of `X-Ferrite-Signature`: `sha256=` and 64 hex digits.

@@ -9,14 +9,41 @@ const MONTHS: [&[u8; 3]; 12] = [
 ];
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
-/// Appends a time given in microseconds since 1970 as RFC 3339 in UTC:
-/// `2024-01-15T10:30:00.123456Z`.
-pub fn write_rfc3339_us(out: &mut Vec<u8>, unix_us: u64) {
-    let unix_us = unix_us.min(UNIX_SECONDS_MAX * 1_000_000 + 999_999);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    put_seconds(&mut text, unix_us / 1_000_000);
-    put_decimal(&mut text[20..26], unix_us % 1_000_000);
-    out.extend_from_slice(&text);
+/// Writes times in RFC 3339, and remembers the text of the last second: most times that are
+/// written one after the other lie in the same one.
+#[derive(Clone, Debug)]
+pub struct TimeWriter {
+    unix_seconds: u64,
+    text: [u8; 27],
+}
+
+impl TimeWriter {
+    /// A writer that remembers the first second of 1970.
+    pub const fn new() -> TimeWriter {
+        TimeWriter { unix_seconds: 0, text: *b"1970-01-01T00:00:00.000000Z" }
+    }
+
+    /// Appends a time given in microseconds since 1970 as RFC 3339 in UTC:
+    /// `2024-01-15T10:30:00.123456Z`.
+    pub fn write_us(&mut self, out: &mut Vec<u8>, unix_us: u64) {
+        let unix_us = unix_us.min(UNIX_SECONDS_MAX * 1_000_000 + 999_999);
+        let unix_seconds = unix_us / 1_000_000;
+        if unix_seconds != self.unix_seconds {
+            put_seconds(&mut self.text, unix_seconds);
+            self.unix_seconds = unix_seconds;
+        }
+        let us = (unix_us % 1_000_000) as u32;
+        put_two(&mut self.text, 20, us / 10_000);
+        put_two(&mut self.text, 22, us / 100 % 100);
+        put_two(&mut self.text, 24, us % 100);
+        out.extend_from_slice(&self.text);
+    }
+}
+
+impl Default for TimeWriter {
+    fn default() -> Self {
+        TimeWriter::new()
+    }
 }
 
 /// Appends a time given in seconds since 1970 as RFC 3339 in UTC: `2024-01-15T10:30:00Z`.
@@ -53,20 +80,20 @@ pub fn parse_http_date(text: &[u8]) -> Option<u64> {
 /// Fills in `0000-00-00T00:00:00` at the front of `text`.
 fn put_seconds(text: &mut [u8], unix_seconds: u64) {
     let (year, month, day) = civil_from_days(unix_seconds / SECONDS_PER_DAY);
-    let second = unix_seconds % SECONDS_PER_DAY;
-    put_decimal(&mut text[0..4], year);
-    put_decimal(&mut text[5..7], month);
-    put_decimal(&mut text[8..10], day);
-    put_decimal(&mut text[11..13], second / 3600);
-    put_decimal(&mut text[14..16], second / 60 % 60);
-    put_decimal(&mut text[17..19], second % 60);
+    let (year, second) = (year as u32, (unix_seconds % SECONDS_PER_DAY) as u32);
+    put_two(text, 0, year / 100);
+    put_two(text, 2, year % 100);
+    put_two(text, 5, month as u32);
+    put_two(text, 8, day as u32);
+    put_two(text, 11, second / 3600);
+    put_two(text, 14, second / 60 % 60);
+    put_two(text, 17, second % 60);
 }
 
-fn put_decimal(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// Writes the two digits of a number below 100.
+fn put_two(text: &mut [u8], at: usize, number: u32) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -120,8 +147,21 @@ mod tests {
 
     fn micros(unix_us: u64) -> String {
         let mut out = Vec::new();
-        write_rfc3339_us(&mut out, unix_us);
+        TimeWriter::new().write_us(&mut out, unix_us);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_writer_that_remembers_its_second_writes_what_a_new_one_does() {
+        let mut writer = TimeWriter::new();
+        for unix_us in [0_u64, 1, 999_999, 1_000_000, 1_705_314_600_123_456, 1_705_314_600_999_999]
+        {
+            for unix_us in [unix_us, unix_us + 5, unix_us.saturating_sub(7)] {
+                let mut out = Vec::new();
+                writer.write_us(&mut out, unix_us);
+                assert_eq!(String::from_utf8(out).unwrap(), micros(unix_us));
+            }
+        }
     }
 
     fn seconds(unix_seconds: u64) -> String {

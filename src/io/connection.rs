@@ -9,6 +9,7 @@ use super::signal::Signal;
 use super::tls::{Incoming, TlsSession};
 use super::worker::Worker;
 use crate::base::limits;
+use crate::base::time::Now;
 use crate::core::failure::Failure;
 use crate::core::shard::{Closed, ConnectionId, Step, Target};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -74,7 +75,8 @@ async fn until_closed<T>(link: &Link, future: impl Future<Output = T>) -> Result
 
 /// The connection's task.
 pub(super) async fn run(worker: Rc<Worker>, link: Rc<Link>, target: Target) {
-    match open(&worker, &link, &target).await {
+    // Boxed: what opening needs is given back before the connection idles for long.
+    match Box::pin(open(&worker, &link, &target)).await {
         Err(Cancelled) => {}
         Ok(Err(failure)) => {
             let now = worker.now();
@@ -95,7 +97,7 @@ async fn open(
     worker: &Rc<Worker>,
     link: &Link,
     target: &Target,
-) -> Result<Result<(TcpStream, Option<TlsSession>), Failure>, Cancelled> {
+) -> Result<Result<(TcpStream, Option<Box<TlsSession>>), Failure>, Cancelled> {
     let endpoint = &target.endpoint;
     worker.resolve(link, &endpoint.host);
     let addresses = loop {
@@ -237,7 +239,7 @@ async fn exchange(
     worker: &Rc<Worker>,
     link: &Link,
     stream: TcpStream,
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
 ) -> Result<(), Cancelled> {
     let (read_half, write_half) = stream.into_split();
     let mut reading = pin!(read(read_half, Vec::with_capacity(limits::READ_BUFFER_BYTES)));
@@ -246,31 +248,37 @@ async fn exchange(
     // Not there while a write is under way.
     let mut idle_writer = Some(write_half);
     let mut has_more = true;
+    // Read once per event: the clocks cost as much as a good part of a delivery's own work.
+    let mut now = worker.now();
     loop {
         if has_more && let Some(half) = idle_writer.take() {
             has_more = false;
-            match wire.take_bytes(worker, link) {
+            match wire.take_bytes(worker, link, now) {
                 Some(bytes) => writing.set(Some(write(half, bytes))),
                 None => idle_writer = Some(half),
             }
         }
         match next_event(link, reading.as_mut(), writing.as_mut()).await {
             Event::Signal if link.closed.get() => return Err(Cancelled),
-            Event::Signal => has_more = true,
+            Event::Signal => {
+                now = worker.now();
+                has_more = true;
+            }
             Event::Written((half, result, buffer)) => {
                 writing.set(None);
                 idle_writer = Some(half);
                 worker.give_back_write_buffer(buffer);
-                has_more |= worker.with_shard(|shard| match result {
-                    Ok(_) => shard.handle_written(link.id),
-                    Err(_) => {
-                        shard.handle_write_failed(link.id);
-                        false
-                    }
-                });
+                match result {
+                    Ok(_) => has_more |= worker.handle_written(link.id),
+                    Err(_) => worker.with_shard(|shard| shard.handle_write_failed(link.id)),
+                }
+                if has_more {
+                    now = worker.now();
+                }
             }
             Event::Read((half, result, buffer)) => {
-                match wire.arrived(worker, link, result, &buffer) {
+                now = worker.now();
+                match wire.arrived(worker, link, now, result, &buffer) {
                     Step::Close => return Ok(()),
                     Step::Send => has_more = true,
                     Step::Continue | Step::Idle => has_more |= wire.has_outgoing(),
@@ -283,15 +291,14 @@ async fn exchange(
 
 /// The connection's bytes, with or without TLS.
 struct Wire {
-    tls: Option<TlsSession>,
+    tls: Option<Box<TlsSession>>,
     plaintext: Vec<u8>,
 }
 
 impl Wire {
     /// What is to be written next: the requests that the shard has for this connection, and what
     /// TLS itself has to say (answers to key updates, alerts). `None`: nothing.
-    fn take_bytes(&mut self, worker: &Rc<Worker>, link: &Link) -> Option<Vec<u8>> {
-        let now = worker.now();
+    fn take_bytes(&mut self, worker: &Rc<Worker>, link: &Link, now: Now) -> Option<Vec<u8>> {
         let mut requests = worker.write_buffer();
         worker.with_shard(|shard| shard.write_requests(now, link.id, &mut requests));
         let Some(session) = &mut self.tls else {
@@ -312,7 +319,7 @@ impl Wire {
 
     /// Whether TLS has something to say.
     fn has_outgoing(&self) -> bool {
-        self.tls.as_ref().is_some_and(TlsSession::has_outgoing)
+        self.tls.as_ref().is_some_and(|session| session.has_outgoing())
     }
 
     /// Hands to the shard what was read.
@@ -320,12 +327,12 @@ impl Wire {
         &mut self,
         worker: &Rc<Worker>,
         link: &Link,
+        now: Now,
         result: io::Result<usize>,
         bytes: &[u8],
     ) -> Step {
         // The completion path is where events are taken in, too.
-        worker.take_in(limits::INTAKE_BATCH_MAX);
-        let now = worker.now();
+        worker.take_in(now, limits::INTAKE_BATCH_MAX);
         let closed = |closed| {
             worker.with_shard(|shard| shard.handle_closed(now, link.id, closed));
             Step::Close

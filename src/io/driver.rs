@@ -36,6 +36,13 @@ pub fn detect(force_epoll: bool) -> DriverKind {
     if force_epoll {
         return DriverKind::Epoll("configured".to_owned());
     }
+    // On a thread of its own: the end of a ring can interrupt the next system call of the thread
+    // that made it, and the caller's thread is not ours to disturb.
+    let tried = std::thread::scope(|scope| scope.spawn(try_rings).join());
+    tried.unwrap_or_else(|_| DriverKind::Epoll("trying io_uring panicked".to_owned()))
+}
+
+fn try_rings() -> DriverKind {
     if let Err(error) = io_uring::IoUring::new(8) {
         return DriverKind::Epoll(explain(&error));
     }

@@ -69,11 +69,12 @@ impl TlsSettings {
     }
 
     /// A session with `host`.
-    pub(super) fn connect(&self, host: &str, verify: bool) -> Result<TlsSession, Failure> {
+    pub(super) fn connect(&self, host: &str, verify: bool) -> Result<Box<TlsSession>, Failure> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Failure::TlsWrongName)?;
         let config = if verify { &self.verified } else { &self.unverified };
         let connection = ClientConnection::new(config.clone(), name).map_err(|_| Failure::Tls)?;
-        Ok(TlsSession { connection })
+        // Boxed: every connection's task has room for one, and most have none.
+        Ok(Box::new(TlsSession { connection }))
     }
 }
 

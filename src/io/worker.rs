@@ -326,6 +326,13 @@ impl Worker {
         result
     }
 
+    /// A write is done. That alone wants nothing of the driver, so the rest of `with_shard` is
+    /// left out. `true`: there is more to write.
+    pub(super) fn handle_written(&self, connection: ConnectionId) -> bool {
+        let mut slot = self.shard.borrow_mut();
+        slot.as_mut().is_some_and(|shard| shard.handle_written(connection))
+    }
+
     fn perform(self: &Rc<Self>, action: Action) {
         match action {
             Action::Open { connection, target } => {
@@ -401,14 +408,13 @@ impl Worker {
     }
 
     /// Takes up to `events_max` events out of the inbox, under the newest snapshot.
-    pub(super) fn take_in(self: &Rc<Self>, events_max: usize) {
+    pub(super) fn take_in(self: &Rc<Self>, now: Now, events_max: usize) {
         let inbox = &self.shared.inbox;
         inbox.begin_drain();
         let changed = self.generation.get() != self.parts.published.generation();
         if inbox.is_empty() && !changed {
             return;
         }
-        let now = self.now();
         self.with_shard(|shard| {
             self.take_over_snapshot(shard, now.tick, self.parts.published.generation());
             for _ in 0..events_max {
@@ -468,7 +474,7 @@ impl Worker {
             }
             Control::Drain { deadline, done } => {
                 self.promises.borrow_mut().drain = Some((deadline, done));
-                self.take_in(usize::MAX);
+                self.take_in(self.now(), usize::MAX);
                 self.ticker.raise();
             }
             Control::Stop => self.stop.raise(),
@@ -502,7 +508,7 @@ async fn listen(worker: Rc<Worker>, mut bell: monoio::net::UnixStream) {
         while let Some(control) = worker.shared.next_control() {
             worker.obey(control);
         }
-        worker.take_in(limits::INTAKE_WHEN_WOKEN_MAX);
+        worker.take_in(worker.now(), limits::INTAKE_WHEN_WOKEN_MAX);
         buffer.clear();
         let (heard, used) = bell.read(buffer).await;
         buffer = used;

@@ -11,7 +11,7 @@ use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
-use crate::core::signature::SigningKey;
+use crate::core::signature::{Signatures, SigningKey};
 use crate::core::snapshot::Definition;
 use std::fmt;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub headers: Vec<(String, String)>,
     /// Signs every body.
     pub secret: Option<String>,
+    /// Which signatures it sends then.
+    pub signatures: Signatures,
     /// When and how often a failed delivery is tried again.
     pub retry: RetryPolicy,
     /// One deadline for the whole exchange.
@@ -172,6 +174,7 @@ impl Settings {
         let head =
             RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
         let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
+        let signing = signing.map(|key| key.only(self.signatures));
         Ok(Definition {
             id,
             name: name.to_owned(),

@@ -195,6 +195,7 @@ impl Engine {
             auth: auth_of(options.auth),
             headers: options.headers,
             secret: options.secret,
+            signatures: options.signatures,
             retry: RetryPolicy {
                 retries,
                 delay_ms: options.retry_delay_ms.unwrap_or(delivery.retry_delay_ms),
@@ -500,6 +501,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.auth, update.auth.map(auth_of));
     set(&mut settings.headers, update.headers);
     set(&mut settings.secret, update.secret);
+    set(&mut settings.signatures, update.signatures);
     set(&mut settings.retry.retries, update.retries);
     set(&mut settings.retry.delay_ms, update.retry_delay_ms);
     set(&mut settings.retry.backoff, update.retry_backoff);
@@ -537,6 +539,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         auth: settings.auth.name(),
         header_names: settings.headers.iter().map(|(name, _)| name.clone()).collect(),
         signed: settings.secret.is_some(),
+        signatures: settings.signatures,
         retries: settings.retry.retries,
         retry_delay_ms: settings.retry.delay_ms,
         retry_backoff: settings.retry.backoff,

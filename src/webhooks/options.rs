@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, WebhookEvent};
+use super::{RetryBackoff, Signatures, WebhookEvent};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -39,6 +39,8 @@ pub struct WebhookOptions {
     pub headers: Vec<(String, String)>,
     /// Signs every body, if set.
     pub secret: Option<String>,
+    /// Which signatures are sent then.
+    pub signatures: Signatures,
     /// Attempts after the first; [`WebhookOptions::RETRIES_FROM_CONFIG`] for `max_retries` of the
     /// configuration.
     pub retries: u32,
@@ -70,6 +72,7 @@ impl Default for WebhookOptions {
             auth: None,
             headers: Vec::new(),
             secret: None,
+            signatures: Signatures::Both,
             retries: WebhookOptions::RETRIES_FROM_CONFIG,
             retry_delay_ms: None,
             retry_backoff: RetryBackoff::default(),
@@ -90,6 +93,7 @@ impl fmt::Debug for WebhookOptions {
             .field("auth", &self.auth)
             .field("header_names", &header_names)
             .field("secret", &self.secret.as_ref().map(|_| "********"))
+            .field("signatures", &self.signatures)
             .field("retries", &self.retries)
             .field("retry_delay_ms", &self.retry_delay_ms)
             .field("retry_backoff", &self.retry_backoff)
@@ -115,6 +119,8 @@ pub struct WebhookUpdate {
     pub headers: Option<Vec<(String, String)>>,
     /// Signs every body; `Some(None)` stops signing.
     pub secret: Option<Option<String>>,
+    /// Which signatures are sent when there is a secret.
+    pub signatures: Option<Signatures>,
     /// Attempts after the first.
     pub retries: Option<u32>,
     /// Delay before the first retry, in milliseconds.

@@ -1,6 +1,6 @@
 //! What the engine tells about itself.
 
-use super::{DeliveryOutcome, Failure, RetryBackoff, WebhookEvent, WebhookStatus};
+use super::{DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus};
 
 /// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,6 +54,8 @@ pub struct WebhookInfo {
     pub header_names: Vec<String>,
     /// Whether its bodies are signed.
     pub signed: bool,
+    /// Which signatures are sent then.
+    pub signatures: Signatures,
     /// Attempts after the first.
     pub retries: u32,
     /// Delay before the first retry, in milliseconds.

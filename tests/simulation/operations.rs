@@ -8,6 +8,7 @@ use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
 use ferrite::core::ledger::{Ledger, WebhookStatus};
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
+use ferrite::core::signature::Signatures;
 use ferrite::registry::{Auth, Settings};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ impl World {
             auth: Auth::None,
             headers: Vec::new(),
             secret: order.secret.clone(),
+            signatures: Signatures::Both,
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,

@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use super::headers::{Authorization, CustomHeaders, HeaderError};
 use crate::core::json;
-use crate::core::signature::SigningKey;
+use crate::core::signature::{Signatures, SigningKey};
 use std::fmt;
 
 const USER_AGENT: &str =
@@ -73,9 +73,12 @@ impl RequestHead {
         out.extend_from_slice(id_text);
         out.extend_from_slice(b"\r\nX-Ferrite-Attempt: ");
         json::write_u64(out, u64::from(request.attempt));
-        if let Some(key) = request.signature {
+        let wanted = request.signature.map(|key| (key, key.wanted()));
+        if let Some((key, Signatures::Both | Signatures::Ferrite)) = wanted {
             out.extend_from_slice(b"\r\nX-Ferrite-Signature: ");
             key.write_ferrite(request.body, out);
+        }
+        if let Some((key, Signatures::Both | Signatures::Standard)) = wanted {
             out.extend_from_slice(b"\r\nwebhook-id: ");
             out.extend_from_slice(id_text);
             out.extend_from_slice(b"\r\nwebhook-timestamp: ");
@@ -97,7 +100,12 @@ impl fmt::Debug for RequestHead {
 /// The longest beginning of `text` that can break neither a header line nor, with a dot, the text
 /// that the Standard Webhooks signature covers.
 fn safe_id(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b'.');
+    let harmful = |byte: u8| !byte.is_ascii_graphic() | (byte == b'.');
+    // Without leaving the loop early, the compiler looks at many bytes at once.
+    if !text.iter().fold(false, |any, &byte| any | harmful(byte)) {
+        return text;
+    }
+    let end = text.iter().position(|&byte| harmful(byte));
     &text[..end.unwrap_or(text.len())]
 }
 
@@ -166,6 +174,34 @@ mod tests {
                 String::from_utf8(ferrite).unwrap()
             )
         );
+    }
+
+    #[test]
+    fn the_signatures_that_are_not_wanted_are_left_out() {
+        let endpoint = Endpoint::parse("http://example.com/").unwrap();
+        let head =
+            RequestHead::new(&endpoint, None, &CustomHeaders::new(&NO_HEADERS).unwrap()).unwrap();
+        for (wanted, ferrite, standard) in [
+            (Signatures::Both, true, true),
+            (Signatures::Ferrite, true, false),
+            (Signatures::Standard, false, true),
+        ] {
+            let key = SigningKey::new("secret").unwrap().only(wanted);
+            let text = written(
+                &head,
+                &Request {
+                    id_text: b"evt_1",
+                    attempt: 1,
+                    body: b"{}",
+                    signature: Some(&key),
+                    unix_seconds: 7,
+                },
+            );
+            assert_eq!(text.contains("X-Ferrite-Signature: sha256="), ferrite, "{wanted:?}");
+            for name in ["webhook-id: ", "webhook-timestamp: ", "webhook-signature: v1,"] {
+                assert_eq!(text.contains(name), standard, "{wanted:?} {name}");
+            }
+        }
     }
 
     #[test]

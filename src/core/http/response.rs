@@ -10,6 +10,7 @@
 //! body ends (RFC 9112 section 6.3 has such a response discarded).
 
 use super::chunked::ChunkedReader;
+pub use super::response_head::HeadMemo;
 use super::response_head::{self, Framing, Head};
 use crate::base::limits::{
     INTERIM_RESPONSES_MAX, RESPONSE_BODY_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, RESPONSE_HEADERS_MAX,
@@ -162,13 +163,22 @@ impl ResponseReader {
     /// As [`read`](Self::read), but for requests that were written one behind the other: bytes
     /// beyond the response are left to the next one. Also says how many bytes were used.
     pub fn read_one(&mut self, input: &[u8]) -> Result<(usize, Option<Response>), ResponseError> {
+        self.read_next(input, &mut HeadMemo::default())
+    }
+
+    /// As [`read_one`](Self::read_one), with the memory of the endpoint's last head.
+    pub fn read_next(
+        &mut self,
+        input: &[u8],
+        memo: &mut HeadMemo,
+    ) -> Result<(usize, Option<Response>), ResponseError> {
         self.started |= !input.is_empty();
         let mut used = 0;
         loop {
             let rest = &input[used..];
             match self.state {
                 State::Head if rest.is_empty() => return Ok((used, None)),
-                State::Head => match self.read_head(rest) {
+                State::Head => match self.read_head(rest, memo) {
                     Ok(bytes) => used += bytes,
                     Err(error) => self.state = State::Failed(error),
                 },
@@ -215,12 +225,12 @@ impl ResponseReader {
     ///
     /// A head that is all there is parsed where it is. Any other is gathered, and parsed once
     /// more when its end has come: not at every piece, which would cost the square of its length.
-    fn read_head(&mut self, input: &[u8]) -> Result<usize, ResponseError> {
+    fn read_head(&mut self, input: &[u8], memo: &mut HeadMemo) -> Result<usize, ResponseError> {
         if self.head.is_empty() {
             let start = &input[..input.len().min(RESPONSE_HEAD_BYTES_MAX)];
             // An error is left to be found again below, so that it does not depend on how the
             // bytes arrive whether it is seen before or after the end of the head.
-            if let Ok(Some((head, bytes))) = response_head::parse(start) {
+            if let Ok(Some((head, bytes))) = memo.parse(start) {
                 self.take_head(head)?;
                 return Ok(bytes);
             }

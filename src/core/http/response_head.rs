@@ -1,8 +1,9 @@
 //! The head of a response: the few facts in it that matter to a sender.
 
 use super::response::{ResponseError, RetryAfter};
-use crate::base::limits::RESPONSE_HEADERS_MAX;
+use crate::base::limits::{HEAD_MEMO_BYTES_MAX, RESPONSE_HEADERS_MAX};
 use crate::core::timestamp;
+use std::fmt;
 use std::mem::MaybeUninit;
 
 /// How every response that is read begins.
@@ -33,6 +34,42 @@ pub(super) enum Framing {
 pub(super) fn can_begin(bytes: &[u8]) -> bool {
     let common = bytes.len().min(PREFIX.len());
     bytes[..common] == PREFIX[..common]
+}
+
+/// The last head that was read, to recognise it when it comes again: an endpoint's answers are
+/// alike byte by byte, but for the `Date` of some, which changes once a second. What a head says
+/// follows from its bytes alone, so one that is equal says the same.
+#[derive(Default)]
+pub struct HeadMemo {
+    bytes: Vec<u8>,
+    head: Option<Head>,
+}
+
+impl fmt::Debug for HeadMemo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Heads are the endpoint's and may hold what is not for logs.
+        formatter.debug_tuple("HeadMemo").field(&self.head).finish()
+    }
+}
+
+impl HeadMemo {
+    /// As [`parse`].
+    pub(super) fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Head, usize)>, ResponseError> {
+        if let Some(head) = self.head
+            && bytes.starts_with(&self.bytes)
+        {
+            return Ok(Some((head, self.bytes.len())));
+        }
+        let parsed = parse(bytes)?;
+        if let Some((head, length)) = parsed
+            && length <= HEAD_MEMO_BYTES_MAX
+        {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&bytes[..length]);
+            self.head = Some(head);
+        }
+        Ok(parsed)
+    }
 }
 
 /// Where the first head in `bytes` ends: after an empty line. Looks at line ends from `from` on.

@@ -165,7 +165,12 @@ impl Trie {
     fn child(&self, node: &Node, byte: u8) -> Option<&Node> {
         let start = node.children_start as usize;
         let siblings = &self.first_bytes[start..start + node.children_len as usize];
-        memchr(byte, siblings).map(|position| &self.nodes[start + position])
+        let position = match siblings {
+            // Most nodes have one; a call for it would cost more than the answer.
+            [only] => (*only == byte).then_some(0),
+            _ => memchr(byte, siblings),
+        };
+        position.map(|position| &self.nodes[start + position])
     }
 
     #[inline]

@@ -8,12 +8,14 @@
 use super::Shard;
 use super::lanes::LaneState;
 use super::settle::{Began, TestJob};
+use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::endpoint::EndpointKey;
 use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
+use crate::core::payload;
 use std::collections::VecDeque;
 
 /// While other endpoints wait because there are as many connections as there may be, one gives
@@ -265,16 +267,15 @@ impl Shard {
                 let delivery = &self.deliveries[lane.head() as usize];
                 let event = &self.events[delivery.event as usize];
                 let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
-                let attempt = delivery.attempts + 1;
-                (&*webhook.definition, webhook.revision, event.id, attempt, event.body())
+                let attempt = delivery.attempts() + 1;
+                let id = EventId { boot: self.config.boot, sequence: event.sequence };
+                (&*webhook.definition, webhook.revision, id, attempt, event.body())
             }
         };
-        self.id_text.clear();
-        event_id.write_to(&mut self.id_text);
         definition.head.write_request(
             out,
             &Request {
-                id_text: &self.id_text,
+                id_text: payload::id_text(body, event_id),
                 attempt,
                 body,
                 signature: definition.signing.as_ref(),
@@ -321,7 +322,8 @@ impl Shard {
                 self.end_unasked(now, index);
                 return Step::Close;
             }
-            match connection.reader.read_one(rest) {
+            let memo = &mut self.endpoints[connection.endpoint].head_memo;
+            match connection.reader.read_next(rest, memo) {
                 Ok((_, None)) => break,
                 Ok((used, Some(response))) => {
                     rest = &rest[used..];
@@ -363,6 +365,7 @@ impl Shard {
         let snippet = connection.reader.take_snippet();
         connection.reader.reset();
         let began = exchange.began();
+        self.endpoints[endpoint].has_enough = false;
         self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, Ok(response), &snippet);
         self.connections.contains(index)
     }

@@ -6,7 +6,7 @@
 use super::connections::{Connection, Exchange, Job, Target};
 use super::{Action, Shard};
 use crate::base::time::Tick;
-use crate::core::http::response::ResponseReader;
+use crate::core::http::response::{HeadMemo, ResponseReader};
 use crate::core::snapshot::Definition;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ pub(super) struct EndpointState {
     /// Webhooks and tests that use it.
     pub(super) users: usize,
     /// The windows of these webhooks together.
-    pub(super) window: u32,
+    window: u32,
     /// Its connections, idle ones included.
     open: usize,
     /// The idle ones, least recently used first.
@@ -26,12 +26,27 @@ pub(super) struct EndpointState {
     /// Busy ones that may have room for a request behind the others. Those that have not are
     /// dropped when they are looked at.
     roomy: Vec<u32>,
+    /// [`Shard::could_use_another`] has said no, and nothing has ended since.
+    pub(super) has_enough: bool,
+    pub(super) head_memo: HeadMemo,
     /// Webhooks that have something to send, in turn.
     pub(super) queue: VecDeque<u32>,
     pub(super) starved: bool,
 }
 
 impl EndpointState {
+    /// A webhook with this window comes.
+    pub(super) fn add_window(&mut self, window: u32) {
+        self.window += window;
+        self.has_enough = false;
+    }
+
+    /// A webhook with this window goes.
+    pub(super) fn take_window(&mut self, window: u32) {
+        self.window -= window;
+        self.has_enough = false;
+    }
+
     /// Requests that one connection may carry at once.
     pub(super) fn pipeline(&self) -> usize {
         self.key.pipeline as usize
@@ -67,6 +82,8 @@ impl Shard {
                     open: 0,
                     idle: Vec::new(),
                     roomy: Vec::new(),
+                    has_enough: false,
+                    head_memo: HeadMemo::default(),
                     queue: VecDeque::new(),
                     starved: false,
                 });
@@ -170,11 +187,11 @@ impl Shard {
     /// Whether so little is under way to `endpoint` that there are not enough connections for its
     /// webhooks' windows even when each is filled. New ones carry one request each at first, and
     /// as many as could be opened meanwhile would never be filled.
-    fn could_use_another(&self, endpoint: usize) -> bool {
+    fn could_use_another(&mut self, endpoint: usize) -> bool {
         let state = &self.endpoints[endpoint];
         let (pipeline, window) = (state.pipeline(), state.window as usize);
-        if pipeline == 1 {
-            return true;
+        if pipeline == 1 || state.has_enough {
+            return pipeline == 1;
         }
         // Webhooks that have left the endpoint may still have exchanges there.
         let is_here = |exchange: &&Exchange| match exchange.job {
@@ -189,7 +206,9 @@ impl Shard {
             .filter(|connection| connection.endpoint == endpoint)
             .flat_map(|connection| connection.exchanges.iter().filter(is_here));
         let enough = window.div_ceil(pipeline);
-        under_way.take(enough).count() < enough
+        let has_enough = under_way.take(enough).count() >= enough;
+        self.endpoints[endpoint].has_enough = has_enough;
+        !has_enough
     }
 
     fn open_connection(&mut self, endpoint: usize) -> Option<u32> {
@@ -241,6 +260,7 @@ impl Shard {
         let connection = self.connections.remove(index);
         let endpoint = &mut self.endpoints[connection.endpoint];
         endpoint.open -= 1;
+        endpoint.has_enough = false;
         if connection.exchanges.is_empty() {
             endpoint.idle.retain(|&idle| idle != index as u32);
         }

@@ -16,8 +16,6 @@ use std::sync::Arc;
 
 /// Bodies of finished events that are kept for the next ones.
 const SPARE_BODIES_MAX: usize = 1024;
-/// What a body holds beside the event's own bytes, about.
-const BODY_FRAME_BYTES: usize = 256;
 /// The name of the event that a test delivery carries.
 const TEST_EVENT_NAME: &str = "TEST";
 const TEST_KEY: &[u8] = b"webhook:test";
@@ -35,7 +33,7 @@ impl Shard {
         let mut record = None;
         for &slot in &matched {
             if self.accepts(slot, &event.stamp) {
-                let record = *record.get_or_insert_with(|| self.add_event(packed.len(), &event));
+                let record = *record.get_or_insert_with(|| self.add_event(&event));
                 self.add_delivery(slot, event.stamp.key_hash, record);
             }
         }
@@ -73,17 +71,22 @@ impl Shard {
         room
     }
 
-    fn add_event(&mut self, packed_bytes: usize, event: &PackedEvent<'_>) -> u32 {
+    fn add_event(&mut self, event: &PackedEvent<'_>) -> u32 {
         let id = self.next_id();
-        let mut body = self.spare_bodies.pop().unwrap_or_default();
-        body.reserve(packed_bytes + BODY_FRAME_BYTES);
-        payload::write_event(&mut body, id, event.event.name(), event);
+        let body = &mut self.body;
+        body.clear();
+        payload::write_event_with(&mut self.times, body, id, event.event.name(), event);
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
-        self.events.insert(EventRecord::new(id, event.event, body, key)) as u32
+        let buffer = self.spare_bodies.pop().unwrap_or_default();
+        let record = EventRecord::new(id.sequence, event.event, buffer, body, key);
+        if body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
+            *body = Vec::new();
+        }
+        self.events.insert(record) as u32
     }
 
     fn add_delivery(&mut self, slot: u32, key_hash: u64, event: u32) {
-        self.append_delivery(LaneKey { slot, key_hash }, event, 0);
+        self.append_delivery(LaneKey::new(slot, key_hash), event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.triggered.add(1);

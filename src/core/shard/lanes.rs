@@ -1,8 +1,13 @@
 //! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
 
 use super::Shard;
-use crate::base::id::EventId;
 use crate::core::event::WebhookEvent;
+use std::num::NonZeroU32;
+
+// What a pending delivery takes beside its body and its place in the index of lanes (P6).
+const _: () = assert!(size_of::<Option<EventRecord>>() == 48);
+const _: () = assert!(size_of::<Option<Delivery>>() == 16);
+const _: () = assert!(size_of::<Option<Lane>>() == 32);
 
 /// No index: the end of a chain.
 pub(super) const NONE: u32 = u32::MAX;
@@ -12,13 +17,27 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct LaneKey {
     pub(super) slot: u32,
-    pub(super) key_hash: u64,
+    /// The halves of the hash: so the key takes 12 bytes in a lane and not 16.
+    key_hash: [u32; 2],
+}
+
+impl LaneKey {
+    pub(super) fn new(slot: u32, key_hash: u64) -> Self {
+        LaneKey { slot, key_hash: [(key_hash >> 32) as u32, key_hash as u32] }
+    }
+
+    /// The key's hash is one already; webhooks that share a key are spread by their slots.
+    fn hash(self) -> u64 {
+        let [high, low] = self.key_hash.map(u64::from);
+        (high << 32 | low) ^ u64::from(self.slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 /// An event that deliveries refer to.
 #[derive(Debug)]
 pub(super) struct EventRecord {
-    pub(super) id: EventId,
+    /// The counting part of its id; the boot is the shard's.
+    pub(super) sequence: u64,
     /// The body, then the key's first bytes for the delivery log.
     buffer: Vec<u8>,
     body_bytes: u32,
@@ -28,10 +47,21 @@ pub(super) struct EventRecord {
 }
 
 impl EventRecord {
-    pub(super) fn new(id: EventId, kind: WebhookEvent, body: Vec<u8>, key: &[u8]) -> Self {
-        let (body_bytes, mut buffer) = (body.len() as u32, body);
+    /// `buffer` is used for the bytes; what is in it is not.
+    pub(super) fn new(
+        sequence: u64,
+        kind: WebhookEvent,
+        mut buffer: Vec<u8>,
+        body: &[u8],
+        key: &[u8],
+    ) -> Self {
+        let body_bytes = body.len() as u32;
+        buffer.clear();
+        // Exactly: many of them may wait for long.
+        buffer.reserve_exact(body.len() + key.len());
+        buffer.extend_from_slice(body);
         buffer.extend_from_slice(key);
-        EventRecord { id, buffer, body_bytes, references: 0, kind }
+        EventRecord { sequence, buffer, body_bytes, references: 0, kind }
     }
 
     /// The bytes that are sent and signed: the same on every attempt (DEL-3).
@@ -52,8 +82,21 @@ pub(super) struct Delivery {
     pub(super) lane: u32,
     /// The next one of the lane.
     next: u32,
+    /// The number of the next attempt, from 1. Never 0, which leaves a form for the empty places
+    /// of the slab.
+    next_attempt: NonZeroU32,
+}
+
+impl Delivery {
     /// Attempts that were made and counted.
-    pub(super) attempts: u32,
+    pub(super) fn attempts(&self) -> u32 {
+        self.next_attempt.get() - 1
+    }
+
+    /// Counts an attempt.
+    pub(super) fn count_attempt(&mut self) {
+        self.next_attempt = self.next_attempt.saturating_add(1);
+    }
 }
 
 /// Where a lane stands. A lane is never empty.
@@ -110,9 +153,11 @@ impl Shard {
     /// Puts a delivery at the end of its lane, which comes into being if need be.
     pub(super) fn append_delivery(&mut self, key: LaneKey, event: u32, attempts: u32) {
         self.events[event as usize].references += 1;
-        let delivery = Delivery { event, lane: NONE, next: NONE, attempts };
+        let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
+        let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
         let delivery = self.deliveries.insert(delivery) as u32;
-        let lane = match self.lane_index.get(&key) {
+        let known = self.lane_index.find(key.hash(), |&lane| self.lanes[lane as usize].key == key);
+        let lane = match known {
             Some(&lane) => {
                 let tail = std::mem::replace(&mut self.lanes[lane as usize].tail, delivery);
                 self.deliveries[tail as usize].next = delivery;
@@ -133,7 +178,8 @@ impl Shard {
             generation: self.next_generation(),
         };
         let index = self.lanes.insert(lane) as u32;
-        self.lane_index.insert(key, index);
+        let lanes = &self.lanes;
+        self.lane_index.insert_unique(key.hash(), index, |&lane| lanes[lane as usize].key.hash());
         self.ready_at_end(index);
         index
     }
@@ -144,8 +190,7 @@ impl Shard {
         let delivery = self.deliveries.remove(head as usize);
         self.release_event(delivery.event);
         if delivery.next == NONE {
-            let ended = self.lanes.remove(lane as usize);
-            self.lane_index.remove(&ended.key);
+            self.end_lane(lane);
         } else {
             self.lanes[lane as usize].head = delivery.next;
             self.ready_at_end(lane);
@@ -155,8 +200,7 @@ impl Shard {
     /// Removes the whole lane; gives the number of its deliveries. It must not be in a ready list
     /// that is still used.
     pub(super) fn remove_lane(&mut self, lane: u32) -> u64 {
-        let ended = self.lanes.remove(lane as usize);
-        self.lane_index.remove(&ended.key);
+        let ended = self.end_lane(lane);
         let (mut count, mut next) = (0, ended.head);
         while next != NONE {
             let delivery = self.deliveries.remove(next as usize);
@@ -165,6 +209,14 @@ impl Shard {
             count += 1;
         }
         count
+    }
+
+    fn end_lane(&mut self, lane: u32) -> Lane {
+        let ended = self.lanes.remove(lane as usize);
+        if let Ok(entry) = self.lane_index.find_entry(ended.key.hash(), |&known| known == lane) {
+            entry.remove();
+        }
+        ended
     }
 
     fn release_event(&mut self, event: u32) {

@@ -35,12 +35,13 @@ pub use settle::TestOutcome;
 
 use super::ledger::Counters;
 use super::snapshot::Snapshot;
+use super::timestamp::TimeWriter;
 use crate::base::random::Random;
 use crate::base::time::Tick;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
-use hashbrown::HashMap;
-use lanes::{Delivery, EventRecord, Lane, LaneKey};
+use hashbrown::HashTable;
+use lanes::{Delivery, EventRecord, Lane};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -133,7 +134,7 @@ pub struct Shard {
     deliveries: Slab<Delivery>,
     lanes: Slab<Lane>,
     /// Finds the lane of a (webhook, key). Only lanes with deliveries exist.
-    lane_index: HashMap<LaneKey, u32, foldhash::fast::RandomState>,
+    lane_index: HashTable<u32>,
     endpoints: Slab<EndpointState>,
     connections: Slab<Connection>,
     pool: Pool,
@@ -147,7 +148,9 @@ pub struct Shard {
     generation: u32,
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
-    id_text: Vec<u8>,
+    times: TimeWriter,
+    /// The body that is being written.
+    body: Vec<u8>,
 }
 
 impl Shard {
@@ -162,7 +165,7 @@ impl Shard {
             events: Slab::new(),
             deliveries: Slab::new(),
             lanes: Slab::new(),
-            lane_index: HashMap::default(),
+            lane_index: HashTable::new(),
             endpoints: Slab::new(),
             connections: Slab::new(),
             pool: Pool::default(),
@@ -174,7 +177,8 @@ impl Shard {
             generation: 0,
             matched: Vec::new(),
             spare_bodies: Vec::new(),
-            id_text: Vec::new(),
+            times: TimeWriter::new(),
+            body: Vec::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

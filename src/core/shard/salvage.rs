@@ -26,7 +26,7 @@ impl Shard {
             .filter_map(|(_, delivery)| {
                 let lane = self.lanes.get(delivery.lane as usize)?;
                 let event = self.events.get(delivery.event as usize)?;
-                Some((event.id.sequence, lane.key, delivery.event, delivery.attempts))
+                Some((event.sequence, lane.key, delivery.event, delivery.attempts()))
             })
             .collect();
         left.sort_unstable_by_key(|(sequence, ..)| *sequence);
@@ -34,9 +34,9 @@ impl Shard {
         for (_, key, old, attempts) in left {
             let event = *moved.entry(old).or_insert_with(|| {
                 let event = &self.events[old as usize];
-                let (id, kind) = (event.id, event.kind);
-                fresh.events.insert(EventRecord::new(id, kind, event.body().to_vec(), event.key()))
-                    as u32
+                let (sequence, body, key) = (event.sequence, event.body(), event.key());
+                let record = EventRecord::new(sequence, event.kind, Vec::new(), body, key);
+                fresh.events.insert(record) as u32
             });
             fresh.append_delivery(key, event, attempts);
         }

@@ -122,19 +122,19 @@ impl Shard {
         let verdict = match failure {
             None => Verdict::Delivered,
             Some(Failure::Status(STATUS_GONE)) => Verdict::Gone,
-            Some(_) if delivery.attempts < webhook.definition.retry.retries => Verdict::Again,
+            Some(_) if delivery.attempts() < webhook.definition.retry.retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
         if verdict != Verdict::Gone {
-            delivery.attempts = delivery.attempts.saturating_add(1);
+            delivery.count_attempt();
         }
-        let attempts = delivery.attempts;
+        let attempts = delivery.attempts();
         webhook.in_flight -= 1;
         let event = &self.events[delivery.event as usize];
         let latency_us = now.tick.since_us(began.at);
         let ledger = &webhook.definition.ledger;
         let record = AttemptRecord {
-            id: event.id,
+            id: EventId { boot: self.config.boot, sequence: event.sequence },
             event: event.kind,
             key: Vec::new(),
             attempt: attempts.max(1),

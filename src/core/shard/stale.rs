@@ -100,6 +100,7 @@ impl Shard {
                 connections.push(index);
             }
         }
+        self.endpoints[endpoint].has_enough = false;
         for index in connections {
             self.connections[index].withdraw(&withdrawn);
             if self.connections[index].exchanges.is_empty() {

@@ -84,7 +84,7 @@ impl Shard {
     fn add_webhook(&mut self, slot: usize, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
         let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
-        self.endpoints[endpoint].window += window;
+        self.endpoints[endpoint].add_window(window);
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
@@ -111,8 +111,8 @@ impl Shard {
         webhook.definition = definition;
         let old_window = std::mem::replace(&mut webhook.window, window);
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
-        self.endpoints[old].window -= old_window;
-        self.endpoints[endpoint].window += window;
+        self.endpoints[old].take_window(old_window);
+        self.endpoints[endpoint].add_window(window);
         if old != endpoint {
             if std::mem::take(&mut webhook.listed) {
                 self.endpoints[old].queue.retain(|&listed| listed != slot);
@@ -148,7 +148,7 @@ impl Shard {
 
     fn remove_webhook(&mut self, now: Tick, slot: u32) {
         let Some(webhook) = self.webhooks[slot as usize].take() else { return };
-        self.endpoints[webhook.endpoint].window -= webhook.window;
+        self.endpoints[webhook.endpoint].take_window(webhook.window);
         self.endpoints[webhook.endpoint].queue.retain(|&listed| listed != slot);
         self.cut_connections_of(now, slot);
         let lanes: Vec<u32> = self

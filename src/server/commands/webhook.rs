@@ -188,7 +188,7 @@ fn publish(context: &mut Context<'_>, args: &[&[u8]]) {
 
 const HELP: &[&str] = &[
     "WEBHOOK.CREATE <name> <url> [PATTERN <glob>] [EVENTS <event> ...] [AUTH bearer <token> | \
-     AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [RETRIES <n>] \
+     AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [SIGNATURES both|ferrite|standard] [RETRIES <n>] \
      [RETRY_DELAY <ms>] [RETRY_BACKOFF fixed|linear|exponential] [TIMEOUT <ms>] \
      [CONCURRENCY <n>] [PIPELINE <n>] [BATCH false]",
     "WEBHOOK.UPDATE <name> [URL <url>] and the options of WEBHOOK.CREATE; AUTH none and \

@@ -59,6 +59,12 @@ const HEADER: Argument = Argument {
     parts: &[plain("header", "string"), plain("value", "string")],
 };
 const SECRET: Argument = option("secret", "SECRET", "string");
+const SIGNATURES: Argument = oneof(
+    "signatures",
+    "SIGNATURES",
+    OPTIONAL,
+    &[word("both", "both"), word("ferrite", "ferrite"), word("standard", "standard")],
+);
 const RETRIES: Argument = option("count", "RETRIES", "integer");
 const RETRY_DELAY: Argument = option("milliseconds", "RETRY_DELAY", "integer");
 const RETRY_BACKOFF: Argument = oneof(
@@ -82,6 +88,7 @@ const CREATE: &[Argument] = &[
     AUTH,
     HEADER,
     SECRET,
+    SIGNATURES,
     RETRIES,
     RETRY_DELAY,
     RETRY_BACKOFF,
@@ -100,6 +107,7 @@ const UPDATE: &[Argument] = &[
     AUTH,
     HEADER,
     SECRET,
+    SIGNATURES,
     RETRIES,
     RETRY_DELAY,
     RETRY_BACKOFF,

@@ -4,7 +4,9 @@
 //! and a secret with a space in it turns into "options" of its own (SEC-3).
 
 use super::parse_number;
-use crate::webhooks::{RetryBackoff, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate};
+use crate::webhooks::{
+    RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+};
 
 /// The words that start an option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +17,7 @@ enum Keyword {
     Auth,
     Header,
     Secret,
+    Signatures,
     Retries,
     RetryDelay,
     RetryBackoff,
@@ -25,13 +28,14 @@ enum Keyword {
     BatchSize,
 }
 
-const KEYWORDS: [(&str, Keyword); 14] = [
+const KEYWORDS: [(&str, Keyword); 15] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
     ("AUTH", Keyword::Auth),
     ("HEADER", Keyword::Header),
     ("SECRET", Keyword::Secret),
+    ("SIGNATURES", Keyword::Signatures),
     ("RETRIES", Keyword::Retries),
     ("RETRY_DELAY", Keyword::RetryDelay),
     ("RETRY_BACKOFF", Keyword::RetryBackoff),
@@ -76,6 +80,7 @@ pub(super) struct Options {
     auth: Option<Auth>,
     headers: Option<Vec<(String, String)>>,
     secret: Option<String>,
+    signatures: Option<Signatures>,
     retries: Option<u32>,
     retry_delay_ms: Option<u64>,
     retry_backoff: Option<RetryBackoff>,
@@ -135,6 +140,11 @@ impl Options {
                 .get_or_insert_default()
                 .push((text(name, values[0])?, text(name, values[1])?)),
             Keyword::Secret => set(&mut self.secret, name, text(name, values[0])?)?,
+            Keyword::Signatures => {
+                let signatures = Signatures::from_name(values[0])
+                    .ok_or("ERR SIGNATURES is both, ferrite or standard")?;
+                set(&mut self.signatures, name, signatures)?;
+            }
             Keyword::Retries => set(&mut self.retries, name, number(name, values[0])?)?,
             Keyword::RetryDelay => set(&mut self.retry_delay_ms, name, number(name, values[0])?)?,
             Keyword::RetryBackoff => {
@@ -198,6 +208,7 @@ impl Options {
             },
             headers: self.headers.unwrap_or_default(),
             secret: self.secret,
+            signatures: self.signatures.unwrap_or_default(),
             retries: self.retries.unwrap_or(defaults.retries),
             retry_delay_ms: self.retry_delay_ms,
             retry_backoff: self.retry_backoff.unwrap_or_default(),
@@ -219,6 +230,7 @@ impl Options {
             }),
             headers: self.headers,
             secret: self.secret.map(|secret| Some(secret).filter(|secret| !secret.is_empty())),
+            signatures: self.signatures,
             retries: self.retries,
             retry_delay_ms: self.retry_delay_ms,
             retry_backoff: self.retry_backoff,
@@ -332,7 +344,7 @@ mod tests {
     fn every_option_in_any_case_and_order() {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
-             pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 batch \
+             pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
              FALSE",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
@@ -345,7 +357,7 @@ mod tests {
         assert_eq!((options.retries, options.retry_delay_ms), (5, Some(1000)));
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
-        assert_eq!(options.pipeline, Some(16));
+        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::Ferrite));
     }
 
     #[test]

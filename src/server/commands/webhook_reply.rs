@@ -100,6 +100,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("auth", Value::Text(info.auth)),
         ("headers", Value::Names(&info.header_names)),
         ("signed", Value::Text(if info.signed { "yes" } else { "no" })),
+        ("signatures", Value::Text(info.signatures.name())),
         ("retries", Value::Number(u64::from(info.retries))),
         ("retry_delay_ms", Value::Number(info.retry_delay_ms)),
         ("retry_backoff", Value::Text(info.retry_backoff.name())),

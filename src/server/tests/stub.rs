@@ -170,6 +170,7 @@ impl Engine for StubEngine {
             auth: if options.auth.is_some() { "bearer" } else { "none" },
             header_names: options.headers.into_iter().map(|(name, _)| name).collect(),
             signed: options.secret.is_some(),
+            signatures: options.signatures,
             retries: 3,
             retry_delay_ms: 1000,
             retry_backoff: RetryBackoff::Exponential,

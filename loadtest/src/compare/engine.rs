@@ -1,0 +1,112 @@
+//! The engine as a sender: one worker, and a caller that offers events on the same core.
+
+use super::peer::{Sender, Sent, Stage};
+use ferrite::webhooks::{
+    Admission, EventRef, EventValue, Signatures, WebhookConfig, WebhookManager, WebhookOptions,
+    WhenFull,
+};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Different keys: more than deliveries in flight, so that lanes are no limit.
+const KEYS: u64 = 10_000;
+/// Deliveries that wait, beyond those in flight: enough for the naps of the caller.
+const BACKLOG: usize = 4096;
+/// What the caller sleeps when there is no room, so that the worker gets the core.
+const NAP: Duration = Duration::from_millis(1);
+/// How long a shutdown waits for what is pending.
+const SHUTDOWN: Duration = Duration::from_millis(200);
+
+/// The engine with its settings.
+#[derive(Clone, Debug)]
+pub(super) struct Engine {
+    pub secret: Option<String>,
+    pub signatures: Signatures,
+    pub pipeline: u32,
+}
+
+impl Sender for Engine {
+    fn send(&mut self, stage: &Stage, stop: &AtomicBool) -> Result<Sent, String> {
+        let connections = stage.connections as u32;
+        let concurrency = connections.saturating_mul(self.pipeline);
+        let cores: Vec<usize> = stage.core.into_iter().collect();
+        let manager = start(stage.address, cores, self.options(concurrency), stage.connections)?;
+        let value = vec![b'v'; stage.value_bytes];
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let key = key(number % KEYS);
+            number += 1;
+            while let Admission::Full = offer(&manager, &key, &value)? {
+                std::thread::sleep(NAP);
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+        let failed = manager.engine_stats().totals.failed_attempts;
+        wait(manager.shutdown(SHUTDOWN));
+        if failed > 0 {
+            return Err(format!("{failed} attempts failed"));
+        }
+        Ok(Sent::default())
+    }
+}
+
+impl Engine {
+    pub(super) fn options(&self, concurrency: u32) -> WebhookOptions {
+        WebhookOptions {
+            pattern: Some("order:*".to_owned()),
+            secret: self.secret.clone(),
+            signatures: self.signatures,
+            concurrency: Some(concurrency),
+            pipeline: Some(self.pipeline),
+            ..WebhookOptions::default()
+        }
+    }
+}
+
+/// An engine with one worker and one webhook.
+pub(crate) fn start(
+    address: SocketAddr,
+    cores: Vec<usize>,
+    options: WebhookOptions,
+    connections: usize,
+) -> Result<WebhookManager, String> {
+    let mut config = WebhookConfig::default();
+    config.workers.workers = 1;
+    config.workers.pin_cores = cores;
+    config.workers.max_connections_per_endpoint = connections;
+    config.queue.max_pending = BACKLOG + options.concurrency.unwrap_or_default() as usize;
+    let manager = WebhookManager::start(config).map_err(|error| error.to_string())?;
+    let url = format!("http://{address}/hook");
+    wait(manager.create("load", &url, options)).map_err(|error| error.to_string())?;
+    Ok(manager)
+}
+
+pub(crate) fn offer(
+    manager: &WebhookManager,
+    key: &str,
+    value: &[u8],
+) -> Result<Admission, String> {
+    let value = EventValue::Bytes(value);
+    let event = EventRef { key: key.as_bytes(), value, ..EventRef::default() };
+    manager.offer(&event, WhenFull::Refuse).map_err(|error| error.to_string())
+}
+
+/// Keys of one length, so that all requests are as long as the captured one.
+pub(crate) fn key(number: u64) -> String {
+    format!("order:{number:04}")
+}
+
+/// Waits for a future of the engine.
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

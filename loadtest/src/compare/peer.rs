@@ -1,0 +1,186 @@
+//! What a peer is, and the list of those the harness knows.
+
+use super::command::{self, CommandPeer};
+use super::engine::Engine;
+use super::message::Message;
+use super::node::Node;
+use super::raw::Raw;
+use super::request::SECRET;
+use super::{Error, Options};
+use ferrite::webhooks::Signatures;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+/// Everything that a sender needs to know.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    /// The sink.
+    pub address: SocketAddr,
+    /// The sink's process, if it is ours.
+    pub sink_process: Option<u32>,
+    /// The core that the sender's threads and processes stay on.
+    pub core: Option<usize>,
+    pub connections: usize,
+    pub value_bytes: usize,
+    /// Seconds that a sender is given at most, from its start to its stop.
+    pub seconds_max: f64,
+    /// The request without and with signatures.
+    pub plain: Message,
+    pub signed: Message,
+    /// A folder for files of the senders.
+    pub folder: PathBuf,
+}
+
+impl Stage {
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+}
+
+/// What a sender says at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sent {
+    /// The rate that it has counted itself.
+    pub own_rate: Option<f64>,
+}
+
+/// Sends requests until it is told to stop.
+pub(super) trait Sender: Send {
+    /// Runs on a thread that is pinned to the sender's core; what it starts inherits that.
+    fn send(&mut self, stage: &Stage, stop: &AtomicBool) -> Result<Sent, String>;
+}
+
+/// A sender with its name.
+pub(super) struct Peer {
+    pub name: String,
+    /// What it does beyond posting bytes.
+    pub notes: String,
+    pub sender: Box<dyn Sender>,
+}
+
+/// The names of `--peers`, in the order of the table.
+pub(super) const NAMES: [&str; 16] = [
+    "engine",
+    "engine-signed",
+    "engine-signed-once",
+    "engine-pipelined",
+    "engine-pipelined-signed",
+    "engine-pipelined-signed-once",
+    "raw",
+    "raw-signed",
+    "raw-pipelined",
+    "raw-pipelined-signed",
+    "wrk",
+    "wrk-pipelined",
+    "oha",
+    "hyper",
+    "reqwest",
+    "node",
+];
+
+/// Peers that take part, and those that were asked for but are not there, with the reason.
+pub(super) type Assembled = (Vec<Peer>, Vec<(String, String)>);
+
+/// Finds the peers that were asked for.
+pub(super) fn assemble(options: &Options) -> Result<Assembled, Error> {
+    let (mut peers, mut absent) = (Vec::new(), Vec::new());
+    for name in &options.peers {
+        if !NAMES.contains(&name.as_str()) {
+            let known = NAMES.join(", ");
+            return Err(Error::Usage(format!("no peer is called {name:?}; there are {known}")));
+        }
+        match known(name, options.pipeline) {
+            Ok((notes, sender)) => peers.push(Peer { name: name.clone(), notes, sender }),
+            Err(reason) => absent.push((name.clone(), reason)),
+        }
+    }
+    for text in &options.custom {
+        let Some((name, command)) = text.split_once('=') else {
+            return Err(Error::Usage(format!("--peer {text:?} must be 'name=command'")));
+        };
+        let sender = Box::new(CommandPeer::custom(command));
+        let notes = "a command".to_owned();
+        peers.push(Peer { name: name.trim().to_owned(), notes, sender });
+    }
+    if peers.is_empty() {
+        return Err(Error::Usage("none of the peers that were asked for is there".to_owned()));
+    }
+    Ok((peers, absent))
+}
+
+/// Notes and sender of a known peer, or why it is not there.
+fn known(name: &str, depth: u32) -> Result<(String, Box<dyn Sender>), String> {
+    let once = name.ends_with("-signed-once");
+    let signs = once || name.ends_with("-signed");
+    let pipeline = if name.contains("-pipelined") { depth } else { 1 };
+    let notes = |what: &str| {
+        let pipelines = format!("pipelines {depth}");
+        let parts = [(what, !what.is_empty()), (&pipelines, pipeline > 1)];
+        let parts: Vec<&str> = parts.iter().filter(|part| part.1).map(|part| part.0).collect();
+        parts.join(", ")
+    };
+    let whole = "offer, match, JSON, lanes";
+    Ok(match name.split('-').next().unwrap_or_default() {
+        "engine" => {
+            let secret = signs.then(|| SECRET.to_owned());
+            let (signatures, signing) = match (signs, once) {
+                (false, _) => (Signatures::Both, ""),
+                (true, false) => (Signatures::Both, ", signs twice"),
+                (true, true) => (Signatures::Ferrite, ", signs once"),
+            };
+            let what = format!("{whole}{signing}");
+            (notes(&what), Box::new(Engine { secret, signatures, pipeline }))
+        }
+        "raw" => {
+            let what = if signs { "io_uring, signs once" } else { "io_uring" };
+            (notes(what), Box::new(Raw { signs, pipeline: pipeline as usize }))
+        }
+        "wrk" => (notes("epoll"), Box::new(command::wrk(pipeline as usize)?)),
+        "oha" => (notes("hyper"), Box::new(command::oha()?)),
+        "node" => {
+            let node = Node::find()?;
+            (notes(node.notes()), Box::new(node))
+        }
+        loops => (notes("current_thread"), client_loop(loops)?),
+    })
+}
+
+#[cfg(feature = "peers")]
+fn client_loop(name: &str) -> Result<Box<dyn Sender>, String> {
+    use super::loops::ClientLoop;
+    Ok(Box::new(if name == "hyper" { ClientLoop::Hyper } else { ClientLoop::Reqwest }))
+}
+
+#[cfg(not(feature = "peers"))]
+fn client_loop(_: &str) -> Result<Box<dyn Sender>, String> {
+    Err("not built in; build with `--features peers`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(peers: &[&str], custom: &[&str]) -> Options {
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Options { peers: text(peers), custom: text(custom), ..Options::default() }
+    }
+
+    #[test]
+    fn peers_are_found_in_their_order() {
+        let asked = options(&["raw-pipelined-signed", "engine"], &["mine = ab -c {connections}"]);
+        let (peers, absent) = assemble(&asked).unwrap();
+        let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+        assert_eq!(names, ["raw-pipelined-signed", "engine", "mine"]);
+        assert_eq!(peers[0].notes, "io_uring, signs once, pipelines 16");
+        assert!(absent.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused() {
+        for wrong in [options(&["engine", "nginx"], &[]), options(&[], &["wrk"]), options(&[], &[])]
+        {
+            assert!(matches!(assemble(&wrong), Err(Error::Usage(_))));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Negative controls: each way to break a promise is caught, and by its name. And whatever a
+//! correct sender may do passes.
+
+use super::*;
+use proptest::prelude::*;
+
+/// What becomes of one attempt.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Ok,
+    Failed,
+    /// The answer does not come in time; the receiver notices after this long.
+    TimedOut(u64),
+}
+
+/// One event of one key: the outcomes of its attempts, until one is `Ok`.
+type Attempts = Vec<Outcome>;
+
+/// The histories of a correct sender: on each path, each key's events one after the other.
+fn correct(paths: &[&str], keys: &[Vec<Attempts>]) -> Vec<HistoryLine> {
+    let mut lines = Vec::new();
+    for (key, events) in keys.iter().enumerate() {
+        for sequence in 0..events.len() as u64 {
+            lines.push(HistoryLine::Accepted { key: format!("k:{key}"), sequence, at_us: 0 });
+        }
+    }
+    let triggered = lines.len() as u64;
+    for (number, path) in paths.iter().enumerate() {
+        let mut dead = 0;
+        for (key, events) in keys.iter().enumerate() {
+            let mut now_us = key as u64;
+            for (sequence, attempts) in events.iter().enumerate() {
+                let mut is_dead = true;
+                for (attempt, outcome) in attempts.iter().enumerate() {
+                    let arrived_us = now_us;
+                    now_us += 10;
+                    let (status, answered_us) = match outcome {
+                        Outcome::Ok => (Some(200), now_us),
+                        Outcome::Failed => (Some(500), now_us),
+                        Outcome::TimedOut(noticed_us) => (None, now_us + noticed_us),
+                    };
+                    lines.push(HistoryLine::Request {
+                        path: (*path).to_owned(),
+                        id: format!("evt_{number}_{key}_{sequence}"),
+                        attempt: attempt as u32 + 1,
+                        key: format!("k:{key}"),
+                        sequence: Some(sequence as u64),
+                        body_hash: (key * 1000 + sequence) as u64,
+                        signature: Some(true),
+                        arrived_us,
+                        answered_us,
+                        status,
+                    });
+                    if status == Some(200) {
+                        is_dead = false;
+                        break;
+                    }
+                }
+                dead += u64::from(is_dead);
+            }
+        }
+        lines.push(HistoryLine::Accounts {
+            webhook: path.rsplit('/').next().unwrap().to_owned(),
+            triggered,
+            delivered: triggered - dead,
+            dead,
+            dropped: 0,
+            cancelled: 0,
+            pending: 0,
+            signed: true,
+        });
+    }
+    lines
+}
+
+/// Two keys with three events each on two paths; one event needs a second attempt.
+fn example() -> Vec<HistoryLine> {
+    let ok = vec![Outcome::Ok];
+    let retried = vec![Outcome::Failed, Outcome::Ok];
+    let keys = [vec![ok.clone(), retried, ok.clone()], vec![ok; 3]];
+    correct(&["/a", "/b"], &keys)
+}
+
+fn judged(lines: Vec<HistoryLine>) -> Verdict {
+    check(lines, Rules::default())
+}
+
+/// The kinds that are found.
+fn kinds(lines: Vec<HistoryLine>) -> Vec<Kind> {
+    judged(lines).findings.iter().map(|finding| finding.kind).collect()
+}
+
+/// Changes the first request on `/a` that is the attempt of the event.
+fn change(
+    lines: &mut [HistoryLine],
+    event: (&str, u64, u32),
+    change: impl FnOnce(&mut HistoryLine),
+) {
+    let is_it = |line: &&mut HistoryLine| match &**line {
+        HistoryLine::Request { path, key, sequence, attempt, .. } => {
+            path == "/a" && (key.as_str(), sequence.unwrap(), *attempt) == event
+        }
+        _ => false,
+    };
+    change(lines.iter_mut().find(is_it).unwrap());
+}
+
+macro_rules! set {
+    ($lines:expr, $event:expr, $($field:ident = $value:expr),+) => {
+        change(&mut $lines, $event, |line| {
+            let HistoryLine::Request { $($field),+, .. } = line else { unreachable!() };
+            $(*$field = $value;)+
+        })
+    };
+}
+
+#[test]
+fn the_example_passes_in_any_order_of_its_lines() {
+    let mut lines = example();
+    assert_eq!(judged(lines.clone()).findings, []);
+    lines.reverse();
+    let verdict = judged(lines);
+    assert!(verdict.passed);
+    assert_eq!((verdict.accepted, verdict.requests, verdict.paths), (6, 14, 2));
+    assert_eq!(verdict.notes, [""; 0]);
+}
+
+#[test]
+fn a_swapped_order_is_caught() {
+    let mut lines = example();
+    // The second event after the third.
+    set!(lines, ("k:1", 1, 1), arrived_us = 1000, answered_us = 1010);
+    assert_eq!(kinds(lines), [Kind::Order]);
+    // Before the first one is answered; they overlap, too.
+    let mut lines = example();
+    set!(lines, ("k:1", 0, 1), answered_us = 15);
+    assert_eq!(kinds(lines), [Kind::Order, Kind::Overlap]);
+    // While the one before waits for its second attempt.
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 2), arrived_us = 100, answered_us = 110);
+    assert_eq!(kinds(lines), [Kind::Order]);
+}
+
+#[test]
+fn overlapping_attempts_of_one_event_are_caught() {
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 1), answered_us = 21);
+    assert_eq!(kinds(lines), [Kind::Overlap]);
+    // After a timeout the receiver may notice late.
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 1), answered_us = 500, status = None);
+    assert_eq!(kinds(lines), []);
+}
+
+#[test]
+fn a_lost_event_is_caught() {
+    let is_it = |line: &HistoryLine| matches!(line, HistoryLine::Request { path, key, sequence: Some(2), .. } if path == "/a" && key == "k:1");
+    let mut lines = example();
+    lines.retain(|line| !is_it(line));
+    assert_eq!(kinds(lines.clone()), [Kind::Lost, Kind::Overclaimed]);
+    assert_eq!(judged(lines).findings[0].examples, ["/a k:1#2"]);
+    // Arrived, but never answered well.
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), status = Some(500));
+    assert_eq!(kinds(lines), [Kind::Lost, Kind::Overclaimed]);
+    // A whole path is missing.
+    let mut lines = example();
+    lines.retain(|line| !matches!(line, HistoryLine::Request { path, .. } if path == "/a"));
+    assert_eq!(judged(lines).count(Kind::Overclaimed), 6);
+}
+
+#[test]
+fn a_lost_event_that_the_accounts_tell_of_passes() {
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), status = Some(500));
+    for line in &mut lines {
+        if let HistoryLine::Accounts { webhook, delivered, dead, .. } = line
+            && webhook == "a"
+        {
+            (*delivered, *dead) = (5, 1);
+        }
+    }
+    assert_eq!(kinds(lines), []);
+}
+
+#[test]
+fn a_lost_event_without_any_accounts_is_caught() {
+    let mut lines = example();
+    lines.retain(|line| !matches!(line, HistoryLine::Accounts { .. }));
+    assert_eq!(kinds(lines.clone()), []);
+    set!(lines, ("k:1", 2, 1), status = None);
+    assert_eq!(kinds(lines), [Kind::Lost]);
+}
+
+#[test]
+fn names_that_do_not_match_are_judged_by_their_sums() {
+    let renamed = |lines: Vec<HistoryLine>| {
+        lines.into_iter().map(|mut line| {
+            if let HistoryLine::Accounts { webhook, .. } = &mut line {
+                webhook.insert_str(0, "webhook-");
+            }
+            line
+        })
+    };
+    assert_eq!(kinds(renamed(example()).collect()), []);
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), status = None);
+    assert_eq!(kinds(renamed(lines).collect()), [Kind::Lost, Kind::Overclaimed]);
+}
+
+#[test]
+fn a_forged_signature_is_caught() {
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), signature = Some(false));
+    assert_eq!(kinds(lines), [Kind::Signature]);
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), signature = None);
+    let verdict = judged(lines);
+    assert!(verdict.passed && verdict.notes[0].contains("not checked"), "{verdict}");
+}
+
+#[test]
+fn a_body_that_changed_on_retry_is_caught() {
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 2), body_hash = 7);
+    assert_eq!(kinds(lines), [Kind::BodyChanged]);
+}
+
+#[test]
+fn a_reused_id_is_caught() {
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), id = "evt_0_0_0".to_owned());
+    assert_eq!(kinds(lines), [Kind::IdReused]);
+}
+
+#[test]
+fn attempts_that_go_back_are_caught() {
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 1), attempt = 3);
+    assert_eq!(kinds(lines), [Kind::Attempts]);
+    let mut lines = example();
+    set!(lines, ("k:1", 1, 1), attempt = 0);
+    assert_eq!(kinds(lines), [Kind::Attempts]);
+    // Sent again on a new connection: not counted.
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 2), attempt = 1);
+    assert_eq!(kinds(lines), []);
+}
+
+#[test]
+fn accounts_that_do_not_add_up_are_caught() {
+    for (triggered, pending) in [(7, 0), (5, 0), (6, 1), (7, 1)] {
+        let mut lines = example();
+        let account = lines.iter_mut().rev().find_map(|line| match line {
+            HistoryLine::Accounts { triggered, pending, .. } => Some((triggered, pending)),
+            _ => None,
+        });
+        let account = account.unwrap();
+        (*account.0, *account.1) = (triggered, pending);
+        assert_eq!(kinds(lines), [Kind::Accounts], "{triggered} {pending}");
+    }
+}
+
+#[test]
+fn an_event_that_nobody_accepted_is_caught() {
+    let mut lines = example();
+    lines.retain(
+        |line| !matches!(line, HistoryLine::Accepted { key, sequence: 2, .. } if key == "k:1"),
+    );
+    let verdict = judged(lines);
+    assert_eq!((verdict.count(Kind::Unknown), verdict.count(Kind::Accounts)), (2, 2));
+    let mut lines = example();
+    set!(lines, ("k:1", 2, 1), sequence = None);
+    assert!(kinds(lines).contains(&Kind::Unknown));
+}
+
+#[test]
+fn an_event_that_was_accepted_twice_is_caught() {
+    let mut lines = example();
+    let again = lines[0].clone();
+    lines.push(again);
+    assert!(kinds(lines).contains(&Kind::AcceptedTwice));
+}
+
+#[test]
+fn with_patterns_a_path_need_not_see_every_key() {
+    let mut lines = example();
+    lines.retain(|line| !matches!(line, HistoryLine::Request { path, key, .. } if path == "/a" && key == "k:1"));
+    for line in &mut lines {
+        if let HistoryLine::Accounts { webhook, triggered, delivered, .. } = line
+            && webhook == "a"
+        {
+            (*triggered, *delivered) = (3, 3);
+        }
+    }
+    assert!(!judged(lines.clone()).passed);
+    let rules = Rules { patterns: true };
+    assert_eq!(check(lines.clone(), rules).findings, []);
+    set!(lines, ("k:0", 2, 1), status = Some(500));
+    assert_eq!(check(lines, rules).count(Kind::Lost), 1);
+}
+
+#[test]
+fn examples_are_few_and_all_are_counted() {
+    let mut lines = example();
+    lines.retain(|line| !matches!(line, HistoryLine::Request { .. }));
+    let verdict = judged(lines);
+    assert_eq!((verdict.count(Kind::Overclaimed), verdict.findings[0].examples.len()), (12, 5));
+    let text = verdict.to_string();
+    assert!(
+        text.starts_with("FAILED: 6 events accepted, 0 requests on 0 paths\nDEL-1: "),
+        "{text}"
+    );
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![Just(Outcome::Ok), Just(Outcome::Failed), (0..100_u64).prop_map(Outcome::TimedOut),]
+}
+
+proptest! {
+    /// Retries, timeouts that are noticed late, and dead letters are no broken promises.
+    #[test]
+    fn a_correct_sender_passes(
+        keys in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(outcome(), 1..5), 0..6),
+            1..6,
+        ),
+        paths in 1..4_usize,
+        rotation in any::<prop::sample::Index>(),
+    ) {
+        let mut lines = correct(&["/hooks/a", "/hooks/b", "/hooks/c"][..paths], &keys);
+        let middle = rotation.index(lines.len());
+        lines.rotate_left(middle);
+        let verdict = judged(lines);
+        prop_assert!(verdict.passed, "{verdict}");
+    }
+}

@@ -1,0 +1,170 @@
+//! What was found.
+
+use super::Case;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Findings of one kind that are told in words; further ones are counted.
+const EXAMPLES_MAX: usize = 5;
+
+/// A way to break a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// An accepted event was never answered 2xx, and no account excuses it.
+    Lost,
+    /// A webhook counts more deliveries than were answered 2xx.
+    Overclaimed,
+    /// A webhook's accounts do not add up, or leave out accepted events.
+    Accounts,
+    /// Something arrived that was never accepted.
+    Unknown,
+    /// The sender's history has an event twice: it is not fit to be judged.
+    AcceptedTwice,
+    /// An event came before an earlier one of its key was settled.
+    Order,
+    /// Two requests of one key were under way at once.
+    Overlap,
+    /// A body was not the same on every attempt.
+    BodyChanged,
+    /// Two events had the same id.
+    IdReused,
+    /// A later attempt had a lower number, or a number was not one.
+    Attempts,
+    /// A signature is wrong or missing.
+    Signature,
+}
+
+impl Kind {
+    /// The number of the promise in the contract.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Kind::Lost
+            | Kind::Overclaimed
+            | Kind::Accounts
+            | Kind::Unknown
+            | Kind::AcceptedTwice => "DEL-1",
+            Kind::Order | Kind::Overlap => "ORD-1",
+            Kind::BodyChanged | Kind::IdReused | Kind::Attempts => "DEL-3",
+            Kind::Signature => "PAY-3",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Kind::Lost => "accepted, but never answered 2xx",
+            Kind::Overclaimed => "counted as delivered, but not answered 2xx",
+            Kind::Accounts => "accounts do not add up",
+            Kind::Unknown => "arrived, but was never accepted",
+            Kind::AcceptedTwice => "accepted twice: the sender's history is not fit to be judged",
+            Kind::Order => "came before an earlier event of its key was settled",
+            Kind::Overlap => "under way together with another request of its key",
+            Kind::BodyChanged => "the body was not the same on every attempt",
+            Kind::IdReused => "two events had one id",
+            Kind::Attempts => "attempts do not count up",
+            Kind::Signature => "the signature is wrong or missing",
+        }
+    }
+}
+
+/// All that was found of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which kind.
+    pub kind: Kind,
+    /// The promise that it breaks.
+    pub rule: &'static str,
+    /// How often.
+    pub count: u64,
+    /// The first ones, in words.
+    pub examples: Vec<String>,
+}
+
+/// The judgement over a run. `Display` is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether every promise was kept.
+    pub passed: bool,
+    /// Events that the sender accepted.
+    pub accepted: u64,
+    /// Requests that the receiver saw.
+    pub requests: u64,
+    /// Paths that it saw them on.
+    pub paths: u64,
+    /// What broke a promise.
+    pub findings: Vec<Finding>,
+    /// What could not be judged.
+    pub notes: Vec<String>,
+}
+
+impl Verdict {
+    /// How often a promise was broken in this way.
+    pub fn count(&self, kind: Kind) -> u64 {
+        let found = self.findings.iter().find(|finding| finding.kind == kind);
+        found.map_or(0, |finding| finding.count)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "{}: {} events accepted, {} requests on {} paths",
+            if self.passed { "passed" } else { "FAILED" },
+            self.accepted,
+            self.requests,
+            self.paths
+        )?;
+        for finding in &self.findings {
+            writeln!(formatter, "{}: {} x {}", finding.rule, finding.count, finding.kind.words())?;
+            for example in &finding.examples {
+                writeln!(formatter, "    {example}")?;
+            }
+            if finding.count > finding.examples.len() as u64 {
+                writeln!(formatter, "    ...")?;
+            }
+        }
+        self.notes.iter().try_for_each(|note| writeln!(formatter, "note: {note}"))
+    }
+}
+
+/// Findings while they are gathered.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    kinds: BTreeMap<Kind, (u64, Vec<String>)>,
+    notes: Vec<String>,
+}
+
+impl Findings {
+    /// `words` is only asked for the first ones.
+    pub(super) fn add(&mut self, kind: Kind, words: impl FnOnce() -> String) {
+        let (count, examples) = self.kinds.entry(kind).or_default();
+        *count += 1;
+        if examples.len() < EXAMPLES_MAX {
+            examples.push(words());
+        }
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    pub(super) fn into_verdict(self, history: &Case) -> Verdict {
+        let finding = |(kind, (count, examples)): (Kind, _)| Finding {
+            kind,
+            rule: kind.rule(),
+            count,
+            examples,
+        };
+        Verdict {
+            passed: self.kinds.is_empty(),
+            accepted: history.accepted_count,
+            requests: history.request_count,
+            paths: history.paths.len() as u64,
+            findings: self.kinds.into_iter().map(finding).collect(),
+            notes: self.notes,
+        }
+    }
+}
