@@ -159,10 +159,13 @@ impl Shard {
     /// it stands behind others.
     fn connection_with_room(&mut self, endpoint: usize) -> Option<u32> {
         let state = &mut self.endpoints[endpoint];
+        let pipeline = state.pipeline();
         if let Some(index) = state.idle.pop() {
+            if pipeline > 1 {
+                self.list_roomy(index as usize);
+            }
             return Some(index);
         }
-        let pipeline = state.pipeline();
         while let Some(&index) = state.roomy.last() {
             let connection = &mut self.connections[index as usize];
             if connection.has_room(pipeline) {
