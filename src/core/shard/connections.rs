@@ -146,6 +146,12 @@ impl Connection {
         self.exchanges.len() < limit && !self.closing
     }
 
+    /// Whether it will have room when what it carries is answered: it carries its first.
+    pub(super) fn will_have_room(&self) -> bool {
+        let is_delivery = |exchange: &Exchange| matches!(exchange.job, Job::Lane(_));
+        self.answered == 0 && !self.closing && self.exchanges.front().is_some_and(is_delivery)
+    }
+
     /// Exchanges whose request the driver has not taken yet.
     pub(super) fn requests_unwritten(&self) -> usize {
         self.exchanges.len() - self.written
@@ -306,6 +312,7 @@ impl Shard {
         if let Some(index) = self.find(id) {
             let connection = &mut self.connections[index];
             (connection.writing, connection.closing) = (Writing::Failed, true);
+            self.endpoints[connection.endpoint].has_enough = false;
         }
     }
 
