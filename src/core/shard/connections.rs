@@ -464,20 +464,22 @@ impl Shard {
         }
     }
 
-    /// Ends a connection on which exchanges have outlived their deadline.
-    pub(super) fn expire_connection(&mut self, now: Now, index: usize) {
-        let connection = self.forget_connection(index);
-        let endpoint = connection.endpoint;
-        let (expired, others): (VecDeque<_>, VecDeque<_>) =
-            connection.exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
-        for exchange in expired {
-            let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
-            self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
-        }
-        self.take_back(now.tick, others);
-        self.pump_starved(now.tick);
-        if self.endpoints.contains(endpoint) {
-            self.pump(now.tick, endpoint);
+    /// Ends connections on which exchanges have outlived their deadline.
+    pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
+        // All go before any is made up for: nothing must be given to one that is about to go.
+        let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
+        for Connection { endpoint, exchanges, .. } in ended {
+            let (expired, others): (VecDeque<_>, VecDeque<_>) =
+                exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
+            for exchange in expired {
+                let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
+                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
+            }
+            self.take_back(now.tick, others);
+            self.pump_starved(now.tick);
+            if self.endpoints.contains(endpoint) {
+                self.pump(now.tick, endpoint);
+            }
         }
     }
 
