@@ -356,12 +356,13 @@ impl Shard {
         let endpoint = connection.endpoint;
         // The endpoint has answered what was not written whole: it does not want the rest.
         let is_early = connection.written == 1 && connection.writing != Writing::Over;
-        let gives_way = connection.exchanges.len() == 1 && connection.closing;
+        // It is kept for nobody else, but those behind may still be answered.
+        let is_unwanted = connection.closing || self.endpoints[endpoint].users == 0;
+        let is_over = connection.exchanges.len() == 1 && is_unwanted;
         let reusable = response.keep_alive
             && !is_early
-            && !gives_way
-            && matches!(connection.exchanges[0].job, Job::Lane(_))
-            && self.endpoints[endpoint].users > 0;
+            && !is_over
+            && matches!(connection.exchanges[0].job, Job::Lane(_));
         if !reusable {
             self.end_connection(now, index, Ok(response));
             return false;
