@@ -308,12 +308,14 @@ impl Shard {
 
     /// What was taken last could not be written whole. The endpoint may have answered already: go
     /// on reading; the connection is closed after the answers.
-    pub fn handle_write_failed(&mut self, id: ConnectionId) {
-        if let Some(index) = self.find(id) {
-            let connection = &mut self.connections[index];
-            (connection.writing, connection.closing) = (Writing::Failed, true);
-            self.endpoints[connection.endpoint].has_enough = false;
-        }
+    pub fn handle_write_failed(&mut self, now: Now, id: ConnectionId) {
+        let Some(index) = self.find(id) else { return };
+        let connection = &mut self.connections[index];
+        (connection.writing, connection.closing) = (Writing::Failed, true);
+        let endpoint = connection.endpoint;
+        // Others may have waited for the room behind its first request.
+        self.endpoints[endpoint].has_enough = false;
+        self.pump(now.tick, endpoint);
     }
 
     /// Bytes came in.
