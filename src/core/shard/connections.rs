@@ -402,7 +402,10 @@ impl Shard {
                 0 => Step::Continue,
                 _ => Step::Send,
             };
-            if pipeline > 1 {
+            if self.connections[index].closing {
+                // What the answers made room for goes elsewhere.
+                self.pump(now, endpoint);
+            } else if pipeline > 1 {
                 self.list_roomy(index);
             }
             return step;
