@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// it is not counted is for the rules "outcomes" and "attempts").
 pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
+    let pipelines = history.pipelines();
     let mut endpoints: BTreeMap<u32, usize> = BTreeMap::new();
     let mut opened: Vec<(usize, usize, u32)> = Vec::new();
     let mut again: BTreeMap<RequestName, u32> = BTreeMap::new();
@@ -30,11 +31,17 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Ended(Ended { link, shard, end: End::Stale, request, .. }) => {
                 let Some(name) = request else { continue };
                 let here = endpoints.get(link).copied();
+                let pipeline = pipelines.get(link).copied();
                 let waits = quiet.get(&name.webhook).is_some_and(|until| entry.at < *until);
-                if waits || known.of(*shard, name.webhook).map(|terms| terms.endpoint) != here {
+                let terms = known.of(*shard, name.webhook);
+                let wanted = terms.map(|terms| (terms.endpoint, terms.pipeline));
+                if waits || wanted != here.zip(pipeline) {
                     continue;
                 }
-                let fresh = opened.iter().find(|(of, to, _)| of == shard && Some(*to) == here);
+                let fresh = opened.iter().find(|(of, to, fresh)| {
+                    let same = pipelines.get(fresh).is_none_or(|known| Some(*known) == pipeline);
+                    of == shard && Some(*to) == here && same
+                });
                 match fresh {
                     Some((_, _, fresh)) => drop(again.insert(*name, *fresh)),
                     None => {
