@@ -10,6 +10,7 @@ use ferrite::webhooks::{
 };
 use std::collections::HashMap;
 use std::time::Duration;
+use support::pipelined::{Habit, Pipelined};
 use support::{Answer, Receiver, block_on, eventually};
 
 fn config(workers: usize) -> WebhookConfig {
@@ -431,4 +432,95 @@ fn it_works_on_epoll_too() {
         block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
     }
     eventually("all is delivered", || manager.stats("w").unwrap().delivered == 100);
+}
+
+/// `PIPELINE`: a connection carries so many requests at once. The receiver answers none before it
+/// has read them all, so they cannot have gone out one after the other.
+#[test]
+fn a_connection_carries_many_requests_at_once() {
+    const AT_ONCE: usize = 16;
+    const VERSIONS: usize = 20;
+    let habit = Habit { together: AT_ONCE, per_connection: usize::MAX };
+    let receiver = Pipelined::start(habit, |stream| stream);
+    let manager = WebhookManager::new(config(1));
+    let url = format!("http://127.0.0.1:{}/hook", receiver.port);
+    let options = WebhookOptions {
+        pipeline: Some(AT_ONCE as u32),
+        concurrency: Some(AT_ONCE as u32),
+        ..WebhookOptions::default()
+    };
+    block_on(manager.create("w", &url, options)).unwrap();
+    block_on(manager.trigger(set("first", "0"))).unwrap();
+    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    for version in 0..VERSIONS {
+        for key in 0..AT_ONCE {
+            block_on(manager.trigger(set(&format!("k{key}"), &version.to_string()))).unwrap();
+        }
+    }
+    let wanted = (AT_ONCE * VERSIONS + 1) as u64;
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == wanted);
+    assert_eq!(manager.stats("w").unwrap().attempts, wanted);
+    assert_eq!(receiver.connections(), 1);
+    support::assert_in_order(&receiver.arrivals()[1..], AT_ONCE, VERSIONS);
+    assert_adds_up(&manager);
+}
+
+/// Requests larger than one write, behind each other.
+#[test]
+fn large_requests_stand_behind_each_other() {
+    const AT_ONCE: usize = 32;
+    let habit = Habit { together: AT_ONCE, per_connection: usize::MAX };
+    let receiver = Pipelined::start(habit, |stream| stream);
+    let manager = WebhookManager::new(config(1));
+    let url = format!("http://127.0.0.1:{}/hook", receiver.port);
+    let options = WebhookOptions {
+        pipeline: Some(AT_ONCE as u32),
+        concurrency: Some(AT_ONCE as u32),
+        ..WebhookOptions::default()
+    };
+    block_on(manager.create("w", &url, options)).unwrap();
+    block_on(manager.trigger(set("first", "0"))).unwrap();
+    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    let large = "x".repeat(50_000);
+    for key in 0..AT_ONCE {
+        block_on(manager.trigger(set(&format!("k{key}"), &large))).unwrap();
+    }
+    let wanted = AT_ONCE as u64 + 1;
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == wanted);
+    let arrivals = receiver.arrivals();
+    assert!(arrivals[1..].iter().all(|arrival| arrival.json()["data"]["value"] == large.as_str()));
+    assert_eq!(receiver.connections(), 1);
+}
+
+/// A receiver that ends each connection after a few answers: what it has not answered is sent
+/// again, uncounted and in order, and nothing that it has.
+#[test]
+fn what_a_broken_connection_leaves_unanswered_is_sent_again() {
+    const KEYS: usize = 40;
+    const VERSIONS: usize = 20;
+    let receiver = Pipelined::start(Habit { together: 1, per_connection: 5 }, |stream| stream);
+    let manager = WebhookManager::new(config(2));
+    let url = format!("http://127.0.0.1:{}/hook", receiver.port);
+    // No retry: one counted failure would lose an event.
+    let options = WebhookOptions {
+        pipeline: Some(16),
+        concurrency: Some(64),
+        retries: 0,
+        ..WebhookOptions::default()
+    };
+    block_on(manager.create("w", &url, options)).unwrap();
+    for version in 0..VERSIONS {
+        for key in 0..KEYS {
+            block_on(manager.trigger(set(&format!("k{key}"), &version.to_string()))).unwrap();
+        }
+    }
+    let wanted = (KEYS * VERSIONS) as u64;
+    eventually("all is finished", || manager.stats("w").unwrap().deliveries == wanted);
+    let stats = manager.stats("w").unwrap();
+    assert_eq!((stats.delivered, stats.attempts, stats.failures), (wanted, wanted, 0));
+    let arrivals = receiver.arrivals();
+    assert!(receiver.connections() >= KEYS * VERSIONS / 5);
+    assert!(arrivals.len() > KEYS * VERSIONS, "some were read and not answered");
+    support::assert_in_order(&arrivals, KEYS, VERSIONS);
+    assert_adds_up(&manager);
 }

@@ -20,6 +20,8 @@ mod simulation {
     pub mod history;
     pub mod links;
     pub mod operations;
+    pub mod peer;
+    pub mod pipelining;
     pub mod request;
     pub mod run;
     pub mod scenarios;

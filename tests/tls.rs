@@ -12,9 +12,11 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::io::{BufReader, Write};
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use support::pipelined::{Habit, HalfClose, Pipelined};
 use support::{block_on, eventually, read_request};
 
 /// A certificate authority, and the file that makes the engine trust it.
@@ -106,6 +108,7 @@ fn receiver(config: Arc<ServerConfig>, per_connection: usize) -> (u16, Arc<Seen>
 fn manager(trusted: Option<&Authority>, verify: bool) -> WebhookManager {
     let mut config = WebhookConfig::default();
     config.workers.workers = 1;
+    config.workers.force_epoll = std::env::var_os("FERRITE_TEST_EPOLL").is_some();
     config.security.verify_ssl = verify;
     config.security.ca_file = trusted.map(|authority| authority.file.clone());
     WebhookManager::start(config).unwrap()
@@ -205,4 +208,71 @@ fn handshakes_that_go_wrong_fail_by_name() {
         let failure = block_on(manager.test(name)).unwrap().failure;
         assert!(failure.is_some() && wanted.is_none_or(|wanted| failure == Some(wanted)));
     }
+}
+
+impl HalfClose for StreamOwned<ServerConnection, TcpStream> {
+    fn end(&mut self) -> std::io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()
+    }
+}
+
+/// A TLS receiver with a habit.
+fn pipelined(authority: &Authority, habit: Habit) -> Pipelined {
+    let config = authority.server("localhost", 2020..2090);
+    Pipelined::start(habit, move |stream| {
+        StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream)
+    })
+}
+
+fn piped() -> WebhookOptions {
+    WebhookOptions {
+        pipeline: Some(16),
+        concurrency: Some(16),
+        retries: 0,
+        ..WebhookOptions::default()
+    }
+}
+
+fn trigger_all(manager: &WebhookManager, keys: usize, versions: usize) {
+    for version in 0..versions {
+        for key in 0..keys {
+            let trigger = WebhookTrigger {
+                key: format!("k{key}"),
+                value: Some(version.to_string().into_bytes()),
+                ..WebhookTrigger::default()
+            };
+            block_on(manager.trigger(trigger)).unwrap();
+        }
+    }
+}
+
+/// `PIPELINE`: the receiver reads 16 requests before it answers any.
+#[test]
+fn a_connection_carries_many_requests_at_once() {
+    let authority = Authority::new("pipelined");
+    let receiver = pipelined(&authority, Habit { together: 16, per_connection: usize::MAX });
+    let manager = manager(Some(&authority), true);
+    block_on(manager.create("w", &url(receiver.port), piped())).unwrap();
+    trigger_all(&manager, 1, 1);
+    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    trigger_all(&manager, 16, 10);
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == 161);
+    assert_eq!(receiver.connections(), 1);
+    support::assert_in_order(&receiver.arrivals()[1..], 16, 10);
+}
+
+#[test]
+fn what_a_closed_connection_leaves_unanswered_is_sent_again() {
+    let authority = Authority::new("broken");
+    let receiver = pipelined(&authority, Habit { together: 1, per_connection: 5 });
+    let manager = manager(Some(&authority), true);
+    block_on(manager.create("w", &url(receiver.port), piped())).unwrap();
+    trigger_all(&manager, 20, 10);
+    eventually("all is finished", || manager.stats("w").unwrap().deliveries == 200);
+    let stats = manager.stats("w").unwrap();
+    assert_eq!((stats.delivered, stats.attempts), (200, 200));
+    let arrivals = receiver.arrivals();
+    assert!(arrivals.len() > 200, "some were read and not answered");
+    support::assert_in_order(&arrivals, 20, 10);
 }

@@ -270,7 +270,10 @@ async fn exchange(
                 worker.give_back_write_buffer(buffer);
                 match result {
                     Ok(_) => has_more |= worker.handle_written(link.id),
-                    Err(_) => worker.with_shard(|shard| shard.handle_write_failed(link.id)),
+                    Err(_) => {
+                        let now = worker.now();
+                        worker.with_shard(|shard| shard.handle_write_failed(now, link.id));
+                    }
                 }
                 if has_more {
                     now = worker.now();
@@ -312,7 +315,7 @@ impl Wire {
         worker.give_back_write_buffer(requests);
         if !sealed {
             // The session is over; the next read says why.
-            worker.with_shard(|shard| shard.handle_write_failed(link.id));
+            worker.with_shard(|shard| shard.handle_write_failed(now, link.id));
         }
         worker.unless_empty(ciphertext)
     }

@@ -61,17 +61,11 @@ impl World {
         let mut totals = Tally::default();
         totals.add(&self.shared.totals[shard].deliveries);
         let pending = self.shard(shard).pending();
-        let open = || self.links.iter().filter(|link| link.shard == shard && link.is_open());
-        let mut open_by_endpoint = vec![0; self.endpoints.len()];
-        open().for_each(|link| open_by_endpoint[link.endpoint] += 1);
-        ShardRow {
-            totals,
-            pending,
-            busy: open().filter(|link| link.is_busy() && !link.is_test()).count(),
-            open: open().count(),
-            idle: open().filter(|link| !link.is_busy()).count(),
-            open_by_endpoint,
+        let links = self.open_links(shard);
+        if let Some(link) = links.iter().find(|link| self.is_forgotten(link.link)) {
+            self.broken(format!("{link:?} has requests, and the driver was never told"));
         }
+        ShardRow { totals, pending, links }
     }
 
     /// Everything that a call without need must leave alone.
@@ -103,7 +97,7 @@ impl World {
 
     /// A late word about a connection that is gone does nothing.
     pub fn late_word(&mut self, shard: usize, connection: ConnectionId) {
-        let kind = self.dice.below(5);
+        let kind = self.dice.below(6);
         let taken = self.with_shard(shard, Why::Other, |shard, now| match kind {
             0 => shard.handle_read(now, connection, b"HTTP/1.1 200 OK\r\n\r\n") != Step::Close,
             1 => {
@@ -112,8 +106,9 @@ impl World {
             }
             2 => shard.handle_connected(connection),
             3 => shard.write_requests(now, connection, &mut Vec::new()),
+            4 => shard.handle_written(connection),
             _ => {
-                shard.handle_write_failed(connection);
+                shard.handle_write_failed(now, connection);
                 false
             }
         });

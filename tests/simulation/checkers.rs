@@ -5,6 +5,7 @@ mod accounting;
 mod attempts;
 mod connections;
 mod order;
+mod pipeline;
 mod progress;
 
 use super::faults::Plan;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 17] = [
+pub const RULES: [(&str, Rule); 19] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -32,6 +33,8 @@ pub const RULES: [(&str, Rule); 17] = [
     ("stale", connections::stale),
     ("deadlines", connections::deadlines),
     ("windows", connections::windows),
+    ("pipeline", pipeline::pipeline),
+    ("answers", pipeline::answers),
     ("progress", progress::progress),
 ];
 

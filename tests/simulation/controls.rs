@@ -91,7 +91,8 @@ fn overlap_notices_a_lane_that_sends_twice_at_once() {
     let mut world = clean(&[], 2);
     let (at, first) = sent(&world, 0);
     insert_after(&mut world, at, Happening::Sent(Sent { link: 99, ..first }));
-    expect(&world, &["overlap"]);
+    // Nor was anything answered on that connection.
+    expect(&world, &["overlap", "answers"]);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn outcomes_notices_an_attempt_that_is_logged_as_another() {
             attempt.status = Some(204);
         }
     });
-    expect(&world, &["outcomes"]);
+    expect(&world, &["outcomes", "answers"]);
 }
 
 #[test]
@@ -268,7 +269,7 @@ fn deadlines_notices_a_connection_used_after_a_timeout() {
     let mut world = clean(&[Script::Hang], 1);
     let (_, timed_out) = sent(&world, 0);
     change_sent(&mut world, 1, |sent| sent.link = timed_out.link);
-    expect(&world, &["deadlines"]);
+    expect(&world, &["deadlines", "pipeline", "answers"]);
 }
 
 #[test]
@@ -310,6 +311,119 @@ fn progress_notices_a_retry_that_is_overslept() {
     world.want_checkpoint();
     world.drain();
     expect(&world, &["progress"]);
+}
+
+/// A run of four requests behind each other on one connection that has answered one before.
+fn pipelined(mischief: Mischief, script: &[Script]) -> World {
+    let mut world = world(Plan { wake_us: Some(0), ..Plan::quiet() });
+    world.create("hook", Order { pipeline: 4, concurrency: 4, ..order(0) });
+    world.run_for(1000);
+    world.mischief = mischief;
+    world.endpoints[0].script.push_back(Script::Status(200, 1000));
+    world.endpoints[0].script.extend(script);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(9, false);
+    world.run_for(50_000);
+    (0..4).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.take_in(0);
+    world.drain();
+    assert!(world.history.sents().filter(|(_, sent)| sent.reused).count() >= 4);
+    world
+}
+
+#[test]
+fn pipeline_notices_too_many_on_a_connection() {
+    let mut world = pipelined(Mischief::None, &[]);
+    expect(&world, &[]);
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.pipeline = 3;
+        }
+    });
+    expect(&world, &["pipeline"]);
+}
+
+#[test]
+fn pipeline_notices_requests_behind_the_first_one() {
+    let mut world = pipelined(Mischief::None, &[]);
+    let first = |entry: &Entry| matches!(entry.what, Happening::Answered { .. });
+    let place = world.history.entries.iter().position(first).expect("one is answered");
+    world.history.entries.remove(place);
+    expect(&world, &["pipeline"]);
+}
+
+#[test]
+fn pipeline_notices_connections_shared_against_the_terms() {
+    let mut world = pipelined(Mischief::None, &[]);
+    let (at, second) = sent(&world, 1);
+    let Some(Happening::Learned { terms, shard, .. }) = world
+        .history
+        .entries
+        .iter()
+        .map(|entry| entry.what.clone())
+        .find(|what| matches!(what, Happening::Learned { .. }))
+    else {
+        unreachable!("the webhook was learned of")
+    };
+    let terms = super::history::Terms { pipeline: 8, ..terms };
+    let webhook = second.name.webhook;
+    insert_after(&mut world, at, Happening::Learned { shard, webhook, terms });
+    expect(&world, &["pipeline"]);
+}
+
+#[test]
+fn pipeline_notices_requests_that_change_places() {
+    let mut world = pipelined(Mischief::None, &[]);
+    change_sent(&mut world, 1, |sent| sent.assigned_call += 100);
+    expect(&world, &["pipeline"]);
+}
+
+#[test]
+fn pipeline_notices_answers_that_change_places() {
+    let mut world = pipelined(Mischief::None, &[]);
+    let ends: Vec<usize> = (0..world.history.entries.len())
+        .filter(|&at| matches!(world.history.entries[at].what, Happening::Ended(_)))
+        .collect();
+    // The first one is the request before.
+    world.history.entries.swap(ends[1], ends[2]);
+    let (first, second) = (ends[1], ends[2]);
+    let call = world.history.entries[first].call;
+    world.history.entries[first].call = world.history.entries[second].call;
+    world.history.entries[second].call = call;
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "pipeline"), "{rules:?}");
+}
+
+#[test]
+fn pipeline_notices_that_what_was_taken_back_changes_places() {
+    let mut world = pipelined(Mischief::None, &[Script::LastStatus(200, 1000)]);
+    expect(&world, &[]);
+    let count = world.history.sents().count();
+    // The last three went out again; the first of them alone.
+    change_sent(&mut world, count - 3, |sent| sent.assigned_call += 1000);
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "pipeline"), "{rules:?}");
+}
+
+#[test]
+fn answers_notices_answers_that_are_mixed_up() {
+    let script = [Script::Status(200, 1000), Script::Status(500, 1000)];
+    let world = pipelined(Mischief::SwapRequests, &script);
+    expect(&world, &["answers"]);
+}
+
+#[test]
+fn windows_notices_connections_that_nobody_needs() {
+    let mut world = pipelined(Mischief::None, &[]);
+    let opening = Happening::Opening { link: 99, shard: 0, endpoint: 0, test: false };
+    let (at, first) = sent(&world, 0);
+    insert_after(&mut world, at, opening);
+    let alone = Sent { link: 99, event: None, name: first.name, ..first };
+    insert_after(&mut world, at + 1, Happening::Sent(alone));
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "windows"), "{rules:?}");
 }
 
 /// Every rule has a control above.

@@ -70,7 +70,11 @@ pub enum Script {
     Hang,
     /// Reads the request and breaks the connection.
     Reset,
-    /// Answers 200 and closes the connection this long afterwards.
+    /// Answers with a status and says that it closes the connection.
+    LastStatus(u16, u64),
+    /// Answers with a status and breaks the connection.
+    StatusThenReset(u16, u64),
+    /// Answers 200 and closes the connection this long afterwards, if it is idle.
     StatusThenClose(u16, u64),
     /// Answers 200 and says something unasked this long afterwards.
     StatusThenSpeak(u16, u64),
@@ -109,6 +113,14 @@ pub fn scripted(script: Script, unix_seconds: u64) -> Reaction {
         }
         Script::Hang => Reaction::default(),
         Script::Reset => Reaction { ending: Some((1000, Closed::Broken)), ..Reaction::default() },
+        Script::LastStatus(status, delay_us) => {
+            let answer = plain(status, Some("close"));
+            let pieces = vec![(delay_us, answer.bytes.len())];
+            Reaction { answer, pieces, ..Reaction::default() }
+        }
+        Script::StatusThenReset(status, delay_us) => {
+            Reaction { ending: Some((1, Closed::Broken)), ..well(status, delay_us) }
+        }
         Script::StatusThenClose(status, after) => {
             Reaction { afterwards: Afterwards::Close(after), ..well(status, 1000) }
         }
@@ -136,7 +148,6 @@ pub fn react(dice: &mut Dice, faults: &Faults, fault_parts: u64, unix_seconds: u
     }
     if faults.unsolicited && dice.chance(20) && answer.complete_at.is_some() {
         answer.bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        answer.keep_alive = false;
     }
     let slow = faults.slow_answers && dice.chance(100);
     let first_us = dice.latency_us(100, if slow { 400_000 } else { 5000 });
@@ -205,6 +216,8 @@ fn spoil(dice: &mut Dice, faults: &Faults, reaction: &mut Reaction) {
             keep_pieces(reaction, cut_at);
             reaction.ending = Some((dice.latency_us(1, 3000), closed));
         }
+        // After a whole answer, whatever else was asked.
+        (5, Some(closed)) => reaction.ending = Some((dice.latency_us(1, 3000), closed)),
         (3, _) if faults.hangs => {
             reaction.pieces.clear();
             reaction.ending = None;

@@ -54,6 +54,10 @@ switches! {
     slow_connects,
     /// The driver cannot write a request whole.
     write_failures,
+    /// Writing takes a while, and things happen meanwhile.
+    slow_writes,
+    /// Answers come together, and are cut apart anywhere.
+    coalescing,
     slow_answers,
     updates,
     deletes,
@@ -78,6 +82,8 @@ pub struct Plan {
     pub faults: Faults,
     /// How many of a thousand exchanges meet a fault.
     pub fault_parts: u64,
+    /// Whether webhooks may ask for more than one request at once on a connection.
+    pub pipelined: bool,
     pub shards: usize,
     pub endpoints: usize,
     pub webhooks: usize,
@@ -93,20 +99,27 @@ pub struct Plan {
     pub late_us: u64,
     /// How long a woken connection takes to write; `None` leaves it to chance.
     pub wake_us: Option<u64>,
+    /// How long a write takes; the requests arrive when half of it is over. `None` leaves it to
+    /// chance.
+    pub write_us: Option<u64>,
 }
 
 impl Plan {
     pub fn draw(seed: u64, dice: &mut Dice) -> Plan {
-        let faults = Faults::draw(dice);
+        let mut faults = Faults::draw(dice);
         let shards = dice.pick(&[1, 1, 2, 3]);
+        let pipelined = dice.chance(400);
+        // Requests stand behind each other only when there are many at once.
+        faults.bursts |= pipelined && dice.chance(700);
         Plan {
             seed,
             faults,
             fault_parts: dice.pick(&[20, 100, 300, 600]),
+            pipelined,
             shards,
             endpoints: 1 + dice.below(4),
             webhooks: 1 + dice.below(5),
-            keys: dice.pick(&[1, 3, 10, 30]),
+            keys: if pipelined { dice.pick(&[3, 30, 60]) } else { dice.pick(&[1, 3, 10, 30]) },
             events: dice.pick(&[20, 60, 60, 120]),
             duration_us: dice.pick(&[300_000, 2_000_000, 10_000_000]),
             endpoint_connections_max: dice.pick(&[1, 2, 4, 64]),
@@ -115,6 +128,7 @@ impl Plan {
             pending_max: if faults.overload { dice.pick(&[1, 5, 20]) } else { 100_000 },
             late_us: dice.pick(&[0, 0, 1000]),
             wake_us: None,
+            write_us: None,
         }
     }
 
@@ -124,6 +138,7 @@ impl Plan {
             seed: 0,
             faults: Faults::default(),
             fault_parts: 0,
+            pipelined: false,
             shards: 1,
             endpoints: 1,
             webhooks: 0,
@@ -136,6 +151,7 @@ impl Plan {
             pending_max: 100_000,
             late_us: 0,
             wake_us: None,
+            write_us: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::retry::RetryPolicy;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Default, Clone)]
 pub struct History {
@@ -54,9 +55,21 @@ pub enum Happening {
     },
     /// A request was written.
     Sent(Sent),
-    /// The endpoint's whole answer has reached the driver.
+    /// The endpoint answered a request, as its own log has it.
+    Replied {
+        link: u32,
+        name: RequestName,
+        status: u16,
+    },
+    /// The endpoint said something that could be the answer to a request not made yet.
+    Unasked {
+        link: u32,
+        status: u16,
+    },
+    /// The whole answer to a request has reached the driver.
     Answered {
         link: u32,
+        name: RequestName,
         status: u16,
     },
     /// An exchange is over, as far as the shard was told or has said itself.
@@ -117,6 +130,7 @@ pub struct Terms {
     pub timeout_ms: u64,
     /// The shard's part of the concurrency.
     pub window: u32,
+    pub pipeline: u32,
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
@@ -149,11 +163,13 @@ pub struct Sent {
     pub assigned_at: u64,
     /// In which call it decided that.
     pub assigned_call: u64,
+    /// When it must be over.
+    pub deadline: u64,
     /// The connection has carried a whole exchange before.
     pub reused: bool,
 }
 
-/// The end of what a connection was busy with.
+/// The end of one of the requests that a connection was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     pub link: u32,
@@ -162,6 +178,7 @@ pub struct Ended {
     /// `None`: nothing had been written yet.
     pub request: Option<RequestName>,
     pub assigned_at: u64,
+    pub deadline: u64,
     pub test: bool,
 }
 
@@ -175,6 +192,8 @@ pub enum End {
     Failed(Failure),
     /// The connection had gone stale: DEL-4.
     Stale,
+    /// It stood behind another one when the connection ended, and goes out again.
+    TakenBack,
     /// The shard gave it up because the webhook was deleted or changed.
     Withdrawn,
     /// The shard broke down.
@@ -188,7 +207,7 @@ impl End {
             End::Status { status: status @ 200..=299, .. } => Some((Some(status), None)),
             End::Status { status, .. } => Some((Some(status), Some(Failure::Status(status)))),
             End::Failed(failure) => Some((None, Some(failure))),
-            End::Stale | End::Withdrawn | End::Lost => None,
+            End::Stale | End::TakenBack | End::Withdrawn | End::Lost => None,
         }
     }
 }
@@ -224,12 +243,31 @@ pub struct Row {
 pub struct ShardRow {
     pub totals: Tally,
     pub pending: usize,
-    /// Links that are busy with a delivery.
-    pub busy: usize,
-    pub open: usize,
-    pub idle: usize,
-    /// By endpoint.
-    pub open_by_endpoint: Vec<usize>,
+    pub links: Vec<LinkRow>,
+}
+
+/// A connection that is open, or is being opened.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkRow {
+    pub link: u32,
+    pub endpoint: usize,
+    pub test: bool,
+    /// Requests that it was given and that are not over.
+    pub requests: usize,
+    /// It has carried a whole exchange.
+    pub answered: bool,
+    pub write_failed: bool,
+}
+
+impl ShardRow {
+    /// Deliveries that are on a connection.
+    pub fn busy(&self) -> usize {
+        self.links.iter().filter(|link| !link.test).map(|link| link.requests).sum()
+    }
+
+    pub fn idle(&self) -> usize {
+        self.links.iter().filter(|link| link.requests == 0).count()
+    }
 }
 
 impl History {
@@ -243,6 +281,27 @@ impl History {
             Happening::Sent(sent) => Some((entry.at, sent)),
             _ => None,
         })
+    }
+
+    /// How many requests the connections may carry at once, as far as one was ever written on them:
+    /// what their first request's webhook asked for.
+    pub fn pipelines(&self) -> BTreeMap<u32, u32> {
+        let mut terms: BTreeMap<(usize, u32), u32> = BTreeMap::new();
+        let mut pipelines = BTreeMap::new();
+        for entry in &self.entries {
+            match &entry.what {
+                Happening::Learned { shard, webhook, terms: new } => {
+                    terms.insert((*shard, *webhook), new.pipeline);
+                }
+                Happening::Sent(sent) => {
+                    if let Some(pipeline) = terms.get(&(sent.shard, sent.name.webhook)) {
+                        pipelines.entry(sent.link).or_insert(*pipeline);
+                    }
+                }
+                _ => {}
+            }
+        }
+        pipelines
     }
 
     /// The last entries, one a line.

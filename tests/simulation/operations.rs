@@ -54,6 +54,7 @@ pub struct Order {
     pub retry: RetryPolicy,
     pub timeout_ms: u64,
     pub concurrency: u32,
+    pub pipeline: u32,
     pub secret: Option<String>,
 }
 
@@ -83,7 +84,7 @@ impl World {
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
-            pipeline: 1,
+            pipeline: order.pipeline,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -147,6 +148,7 @@ impl World {
                     retry: life.settings.retry,
                     timeout_ms: life.settings.timeout_ms,
                     window: 0,
+                    pipeline: life.settings.pipeline,
                     endpoint: life.endpoint,
                     revision: life.revision,
                 },
@@ -307,6 +309,7 @@ impl World {
             retry: faults::draw_retry(&mut self.dice),
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
+            pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
         }
     }
@@ -340,6 +343,7 @@ impl World {
                     settings.concurrency = order.concurrency;
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
+                    settings.pipeline = order.pipeline;
                 });
             }
             2 if faults.deletes => {

@@ -17,6 +17,14 @@ pub struct Parsed {
     pub body: Vec<u8>,
 }
 
+/// How long the first of several requests is.
+pub fn length(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let body = head.split("\r\n").find_map(|line| line.strip_prefix("Content-Length: "))?;
+    (end + body.parse::<usize>().ok()? <= bytes.len()).then_some(end + body.parse::<usize>().ok()?)
+}
+
 /// Reads one whole request and nothing behind it; with `secret`, checks its signature.
 pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no end of head")?;

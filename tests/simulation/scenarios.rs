@@ -30,6 +30,7 @@ pub fn order(endpoint: usize) -> Order {
         retry: retry(3, 100),
         timeout_ms: 300,
         concurrency: 64,
+        pipeline: 1,
         secret: Some("a secret".to_owned()),
     }
 }
@@ -49,29 +50,29 @@ fn quiet(endpoints: usize) -> World {
 }
 
 /// What holds of every history holds of this one.
-fn keeps_the_rules(world: &World) {
+pub fn keeps_the_rules(world: &World) {
     let violations = checkers::violations(&world.history, &world.plan);
     assert!(violations.is_empty(), "{violations:?}\n{}", world.history.tail(60));
 }
 
-fn finish(world: &mut World) {
+pub fn finish(world: &mut World) {
     world.drain();
     keeps_the_rules(world);
 }
 
-fn sents(world: &World) -> Vec<(u64, Sent)> {
+pub fn sents(world: &World) -> Vec<(u64, Sent)> {
     world.history.sents().map(|(at, sent)| (at, sent.clone())).collect()
 }
 
-fn tally(world: &World, webhook: u32) -> Tally {
+pub fn tally(world: &World, webhook: u32) -> Tally {
     world.lives[webhook as usize].ledger.tally()
 }
 
-fn count(world: &World, wanted: impl Fn(&Happening) -> bool) -> usize {
+pub fn count(world: &World, wanted: impl Fn(&Happening) -> bool) -> usize {
     world.history.entries.iter().filter(|entry| wanted(&entry.what)).count()
 }
 
-fn connections_opened(world: &World) -> usize {
+pub fn connections_opened(world: &World) -> usize {
     count(world, |what| matches!(what, Happening::Opening { .. }))
 }
 

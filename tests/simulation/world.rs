@@ -36,35 +36,39 @@ pub enum Todo {
         link: u32,
         result: Result<(), Failure>,
     },
-    /// The connection's task writes the request that it was woken for.
+    /// The connection's task writes what it was woken for.
     Write {
         link: u32,
     },
-    /// Bytes of an answer arrive, up to `upto`.
+    /// A write is over.
+    Written {
+        link: u32,
+        whole: bool,
+    },
+    /// A request has reached the endpoint.
+    Arrive {
+        link: u32,
+        number: u32,
+    },
+    /// What the endpoint has said arrives, up to `upto`.
     Piece {
         link: u32,
-        exchange: u32,
         upto: usize,
     },
-    /// The connection ends; of an exchange, or whatever it is doing.
+    /// The connection ends.
     End {
         link: u32,
-        exchange: Option<u32>,
         closed: Closed,
     },
-    /// The endpoint closes an idle connection, if it is still idle.
+    /// The endpoint closes an idle connection, if it has had no other request.
     IdleClose {
         link: u32,
-        exchange: u32,
+        arrived: u32,
     },
-    /// The endpoint says something on an idle connection, if it is still idle.
+    /// The endpoint says something on an idle connection, if it has had no other request.
     Speak {
         link: u32,
-        exchange: u32,
-    },
-    /// What was said unasked arrives.
-    SpokenArrives {
-        link: u32,
+        arrived: u32,
     },
     /// A worker takes in what is in its inbox.
     TakeIn {
@@ -105,6 +109,8 @@ pub enum Mischief {
     LoseEvents(u32),
     /// Does nothing when the shard's time has come, but for every so many microseconds.
     SleepyTimeouts(u64),
+    /// The first two requests of a write reach the endpoint in the wrong order.
+    SwapRequests,
 }
 
 /// A worker's place.
@@ -258,6 +264,7 @@ impl World {
                 failure: outcome.failure,
             });
         }
+        self.note_assigned(shard, why);
         result
     }
 
@@ -317,24 +324,30 @@ impl World {
             self.timeouts_at_once < TIMEOUTS_AT_ONCE_MAX,
             "livelock: handle_timeout is due again and again at one moment"
         );
-        let ahead = match self.mischief {
-            Mischief::ClockAhead(ahead) => ahead,
-            _ => 0,
-        };
+        let ahead = self.ahead();
         self.with_shard(shard, Why::Timeout, |shard, now| {
             shard.handle_timeout(Now { tick: Tick(now.tick.0 + ahead), ..now });
         });
+    }
+
+    /// By how much the shard is told a later time than it is.
+    pub fn ahead(&self) -> u64 {
+        match self.mischief {
+            Mischief::ClockAhead(ahead) => ahead,
+            _ => 0,
+        }
     }
 
     fn act(&mut self, todo: Todo) {
         match todo {
             Todo::Connect { link, result } => self.connect(link, result),
             Todo::Write { link } => self.write(link),
-            Todo::Piece { link, exchange, upto } => self.piece(link, exchange, upto),
-            Todo::End { link, exchange, closed } => self.end(link, exchange, closed),
-            Todo::IdleClose { link, exchange } => self.idle_close(link, exchange),
-            Todo::Speak { link, exchange } => self.speak(link, exchange),
-            Todo::SpokenArrives { link } => self.spoken_arrives(link),
+            Todo::Written { link, whole } => self.written(link, whole),
+            Todo::Arrive { link, number } => self.arrive(link, number),
+            Todo::Piece { link, upto } => self.piece(link, upto),
+            Todo::End { link, closed } => self.end(link, closed),
+            Todo::IdleClose { link, arrived } => self.idle_close(link, arrived),
+            Todo::Speak { link, arrived } => self.speak(link, arrived),
             Todo::TakeIn { shard } => self.take_in(shard),
             Todo::Trigger => self.trigger_by_chance(),
             Todo::Operation => self.operate_by_chance(),

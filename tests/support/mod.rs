@@ -1,6 +1,8 @@
 //! A receiver of webhooks for tests: thread per connection, on loopback, answers as it is told.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod pipelined;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -92,6 +92,16 @@ impl Exchange {
     }
 }
 
+/// What the driver has said of the requests that it took last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Writing {
+    /// They are written.
+    Over,
+    UnderWay,
+    /// One of them could not be written whole: nothing can be written any more.
+    Failed,
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     generation: u32,
@@ -101,8 +111,7 @@ pub(super) struct Connection {
     /// How many of them, the oldest, the driver has taken to write: only after that can bytes be
     /// an answer to them.
     written: usize,
-    /// The driver has not said yet that what it has taken is written.
-    writing: bool,
+    writing: Writing,
     reader: ResponseReader,
     /// Since when it is idle.
     pub(super) idle_since: Tick,
@@ -122,7 +131,7 @@ impl Connection {
             endpoint,
             exchanges: VecDeque::new(),
             written: 0,
-            writing: false,
+            writing: Writing::Over,
             reader,
             idle_since: Tick::default(),
             answered: 0,
@@ -135,6 +144,12 @@ impl Connection {
     pub(super) fn has_room(&self, pipeline: usize) -> bool {
         let limit = if self.answered == 0 { 1 } else { pipeline };
         self.exchanges.len() < limit && !self.closing
+    }
+
+    /// Whether it will have room when what it carries is answered: it carries its first.
+    pub(super) fn will_have_room(&self) -> bool {
+        let is_delivery = |exchange: &Exchange| matches!(exchange.job, Job::Lane(_));
+        self.answered == 0 && !self.closing && self.exchanges.front().is_some_and(is_delivery)
     }
 
     /// Exchanges whose request the driver has not taken yet.
@@ -194,6 +209,17 @@ impl Shard {
         connection.exchanges.front().map(|exchange| exchange.deadline)
     }
 
+    /// The requests of a connection that [`Shard::write_requests`] has not given out yet, in their
+    /// order: when each was given to the connection, and its deadline. `None`: there is no such
+    /// connection.
+    pub fn requests_waiting(
+        &self,
+        id: ConnectionId,
+    ) -> Option<impl Iterator<Item = (Tick, Tick)> + '_> {
+        let connection = &self.connections[self.find(id)?];
+        Some(connection.unwritten().map(|exchange| (exchange.since, exchange.deadline)))
+    }
+
     /// The connection is open, TLS included. `false`: it is not wanted any more, close it.
     pub fn handle_connected(&mut self, id: ConnectionId) -> bool {
         let wanted = self.find(id).is_some();
@@ -216,6 +242,7 @@ impl Shard {
         let begin = out.len();
         let mut any = false;
         while self.connections[index].requests_unwritten() > 0
+            && self.connections[index].writing != Writing::Failed
             && out.len() - begin < limits::WRITE_BYTES_MAX
         {
             let place = self.connections[index].written;
@@ -223,7 +250,7 @@ impl Shard {
             let connection = &mut self.connections[index];
             connection.exchanges[place].revision = revision;
             connection.written += 1;
-            connection.writing = true;
+            connection.writing = Writing::UnderWay;
             any = true;
         }
         any
@@ -270,16 +297,25 @@ impl Shard {
     /// What was taken last is written. `true`: there is more, call [`Shard::write_requests`].
     pub fn handle_written(&mut self, id: ConnectionId) -> bool {
         let Some(index) = self.find(id) else { return false };
-        self.connections[index].writing = false;
-        self.connections[index].requests_unwritten() > 0
+        let connection = &mut self.connections[index];
+        if connection.writing == Writing::Failed {
+            // TLS had something else to say.
+            return false;
+        }
+        connection.writing = Writing::Over;
+        connection.requests_unwritten() > 0
     }
 
     /// What was taken last could not be written whole. The endpoint may have answered already: go
     /// on reading; the connection is closed after the answers.
-    pub fn handle_write_failed(&mut self, id: ConnectionId) {
-        if let Some(index) = self.find(id) {
-            self.connections[index].closing = true;
-        }
+    pub fn handle_write_failed(&mut self, now: Now, id: ConnectionId) {
+        let Some(index) = self.find(id) else { return };
+        let connection = &mut self.connections[index];
+        (connection.writing, connection.closing) = (Writing::Failed, true);
+        let endpoint = connection.endpoint;
+        // Others may have waited for the room behind its first request.
+        self.endpoints[endpoint].has_enough = false;
+        self.pump(now.tick, endpoint);
     }
 
     /// Bytes came in.
@@ -320,13 +356,15 @@ impl Shard {
     fn finish_exchange(&mut self, now: Now, index: usize, response: Response) -> bool {
         let connection = &mut self.connections[index];
         let endpoint = connection.endpoint;
-        let is_last = connection.exchanges.len() == 1;
         // The endpoint has answered what was not written whole: it does not want the rest.
-        let is_early = is_last && (connection.writing || connection.closing);
+        let is_early = connection.written == 1 && connection.writing != Writing::Over;
+        // It is kept for nobody else, but those behind may still be answered.
+        let is_unwanted = connection.closing || self.endpoints[endpoint].users == 0;
+        let is_over = connection.exchanges.len() == 1 && is_unwanted;
         let reusable = response.keep_alive
             && !is_early
-            && matches!(connection.exchanges[0].job, Job::Lane(_))
-            && self.endpoints[endpoint].users > 0;
+            && !is_over
+            && matches!(connection.exchanges[0].job, Job::Lane(_));
         if !reusable {
             self.end_connection(now, index, Ok(response));
             return false;
@@ -364,7 +402,10 @@ impl Shard {
                 0 => Step::Continue,
                 _ => Step::Send,
             };
-            if pipeline > 1 {
+            if self.connections[index].closing {
+                // What the answers made room for goes elsewhere.
+                self.pump(now, endpoint);
+            } else if pipeline > 1 {
                 self.list_roomy(index);
             }
             return step;
@@ -429,20 +470,22 @@ impl Shard {
         }
     }
 
-    /// Ends a connection on which exchanges have outlived their deadline.
-    pub(super) fn expire_connection(&mut self, now: Now, index: usize) {
-        let connection = self.forget_connection(index);
-        let endpoint = connection.endpoint;
-        let (expired, others): (VecDeque<_>, VecDeque<_>) =
-            connection.exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
-        for exchange in expired {
-            let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
-            self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
-        }
-        self.take_back(now.tick, others);
-        self.pump_starved(now.tick);
-        if self.endpoints.contains(endpoint) {
-            self.pump(now.tick, endpoint);
+    /// Ends connections on which exchanges have outlived their deadline.
+    pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
+        // All go before any is made up for: nothing must be given to one that is about to go.
+        let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
+        for Connection { endpoint, exchanges, .. } in ended {
+            let (expired, others): (VecDeque<_>, VecDeque<_>) =
+                exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
+            for exchange in expired {
+                let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
+                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
+            }
+            self.take_back(now.tick, others);
+            self.pump_starved(now.tick);
+            if self.endpoints.contains(endpoint) {
+                self.pump(now.tick, endpoint);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! A lane goes to an idle connection, else behind other requests on a connection that has room
 //! (`PIPELINE`), else a connection is opened, else it waits in its webhook's ready list.
 
-use super::connections::{Connection, Exchange, Job, Target};
+use super::connections::{Connection, Target};
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::http::response::{HeadMemo, ResponseReader};
@@ -17,8 +17,6 @@ pub(super) struct EndpointState {
     key: PoolKey,
     /// Webhooks and tests that use it.
     pub(super) users: usize,
-    /// The windows of these webhooks together.
-    window: u32,
     /// Its connections, idle ones included.
     open: usize,
     /// The idle ones, least recently used first.
@@ -26,7 +24,8 @@ pub(super) struct EndpointState {
     /// Busy ones that may have room for a request behind the others. Those that have not are
     /// dropped when they are looked at.
     roomy: Vec<u32>,
-    /// [`Shard::could_use_another`] has said no, and nothing has ended since.
+    /// [`Shard::could_use_another`] has said no, and neither has anything ended since nor a
+    /// webhook come to wait.
     pub(super) has_enough: bool,
     pub(super) head_memo: HeadMemo,
     /// Webhooks that have something to send, in turn.
@@ -35,18 +34,6 @@ pub(super) struct EndpointState {
 }
 
 impl EndpointState {
-    /// A webhook with this window comes.
-    pub(super) fn add_window(&mut self, window: u32) {
-        self.window += window;
-        self.has_enough = false;
-    }
-
-    /// A webhook with this window goes.
-    pub(super) fn take_window(&mut self, window: u32) {
-        self.window -= window;
-        self.has_enough = false;
-    }
-
     /// Requests that one connection may carry at once.
     pub(super) fn pipeline(&self) -> usize {
         self.key.pipeline as usize
@@ -78,7 +65,6 @@ impl Shard {
                 let endpoint = self.endpoints.insert(EndpointState {
                     key: key.clone(),
                     users: 0,
-                    window: 0,
                     open: 0,
                     idle: Vec::new(),
                     roomy: Vec::new(),
@@ -159,10 +145,13 @@ impl Shard {
     /// it stands behind others.
     fn connection_with_room(&mut self, endpoint: usize) -> Option<u32> {
         let state = &mut self.endpoints[endpoint];
+        let pipeline = state.pipeline();
         if let Some(index) = state.idle.pop() {
+            if pipeline > 1 {
+                self.list_roomy(index as usize);
+            }
             return Some(index);
         }
-        let pipeline = state.pipeline();
         while let Some(&index) = state.roomy.last() {
             let connection = &mut self.connections[index as usize];
             if connection.has_room(pipeline) {
@@ -184,29 +173,21 @@ impl Shard {
         }
     }
 
-    /// Whether so little is under way to `endpoint` that there are not enough connections for its
-    /// webhooks' windows even when each is filled. New ones carry one request each at first, and
-    /// as many as could be opened meanwhile would never be filled.
+    /// Whether `endpoint`, whose connections are all full, will not have room for what the windows
+    /// of its waiting webhooks still allow. A new connection carries one request alone at first:
+    /// when it has answered, there is room behind it, and for that room none needs to be opened.
     fn could_use_another(&mut self, endpoint: usize) -> bool {
         let state = &self.endpoints[endpoint];
-        let (pipeline, window) = (state.pipeline(), state.window as usize);
+        let pipeline = state.pipeline();
         if pipeline == 1 || state.has_enough {
             return pipeline == 1;
         }
-        // Webhooks that have left the endpoint may still have exchanges there.
-        let is_here = |exchange: &&Exchange| match exchange.job {
-            Job::Lane(lane) => {
-                let slot = self.lanes[lane as usize].key.slot as usize;
-                self.webhooks[slot].as_ref().is_some_and(|webhook| webhook.endpoint == endpoint)
-            }
-            Job::Test(_) => false,
-        };
+        let waiting = state.queue.iter().filter_map(|slot| self.webhooks[*slot as usize].as_ref());
+        let wanted: usize = waiting.map(|webhook| webhook.room() as usize).sum();
         let connections = self.connections.iter().map(|(_, connection)| connection);
-        let under_way = connections
-            .filter(|connection| connection.endpoint == endpoint)
-            .flat_map(|connection| connection.exchanges.iter().filter(is_here));
-        let enough = window.div_ceil(pipeline);
-        let has_enough = under_way.take(enough).count() >= enough;
+        let fresh = connections
+            .filter(|connection| connection.endpoint == endpoint && connection.will_have_room());
+        let has_enough = fresh.take(wanted).count() * (pipeline - 1) >= wanted;
         self.endpoints[endpoint].has_enough = has_enough;
         !has_enough
     }

@@ -191,7 +191,10 @@ impl Shard {
                 self.ready_at_front(lane);
             }
         }
-        // The window has room again for its other lanes.
+        // The window has room again for its other lanes, also when it has left the endpoint.
+        if let Some(webhook) = &self.webhooks[slot as usize] {
+            self.endpoints[webhook.endpoint].has_enough = false;
+        }
         self.list_webhook(slot);
     }
 

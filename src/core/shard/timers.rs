@@ -124,9 +124,7 @@ impl Shard {
             }
         }
         self.timers.set_exchange(next);
-        for index in due {
-            self.expire_connection(now, index);
-        }
+        self.expire_connections(now, due);
     }
 
     /// Closes the connections that have been idle for too long.

@@ -28,6 +28,11 @@ pub(super) struct WebhookState {
 }
 
 impl WebhookState {
+    /// How many more deliveries its window allows.
+    pub(super) fn room(&self) -> u32 {
+        self.window.saturating_sub(self.in_flight)
+    }
+
     fn may_send(&self, now: Tick) -> bool {
         self.in_flight < self.window && !self.ready.is_empty() && self.is_welcome(now)
     }
@@ -84,7 +89,6 @@ impl Shard {
     fn add_webhook(&mut self, slot: usize, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
         let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
-        self.endpoints[endpoint].add_window(window);
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
@@ -109,10 +113,9 @@ impl Shard {
             webhook.hold_until = Tick::default();
         }
         webhook.definition = definition;
-        let old_window = std::mem::replace(&mut webhook.window, window);
+        webhook.window = window;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
-        self.endpoints[old].take_window(old_window);
-        self.endpoints[endpoint].add_window(window);
+        self.endpoints[endpoint].has_enough = false;
         if old != endpoint {
             if std::mem::take(&mut webhook.listed) {
                 self.endpoints[old].queue.retain(|&listed| listed != slot);
@@ -148,7 +151,6 @@ impl Shard {
 
     fn remove_webhook(&mut self, now: Tick, slot: u32) {
         let Some(webhook) = self.webhooks[slot as usize].take() else { return };
-        self.endpoints[webhook.endpoint].take_window(webhook.window);
         self.endpoints[webhook.endpoint].queue.retain(|&listed| listed != slot);
         self.cut_connections_of(now, slot);
         let lanes: Vec<u32> = self
@@ -174,7 +176,9 @@ impl Shard {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         if !webhook.listed && !webhook.ready.is_empty() {
             webhook.listed = true;
-            self.endpoints[webhook.endpoint].queue.push_back(slot);
+            let endpoint = &mut self.endpoints[webhook.endpoint];
+            endpoint.queue.push_back(slot);
+            endpoint.has_enough = false;
         }
     }
 

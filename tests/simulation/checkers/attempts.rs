@@ -125,7 +125,7 @@ enum Hold {
 /// stop a webhook until it is enabled.
 pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
-    let mut sents: BTreeMap<u32, Sent> = BTreeMap::new();
+    let mut sents: BTreeMap<RequestName, Sent> = BTreeMap::new();
     let mut holds: BTreeMap<(Option<usize>, u32), Hold> = BTreeMap::new();
     for entry in &history.entries {
         match &entry.what {
@@ -138,7 +138,7 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
                 }
             }
             Happening::Sent(sent) if sent.event.is_some() => {
-                sents.insert(sent.link, sent.clone());
+                sents.insert(sent.name, sent.clone());
                 for shard in [Some(sent.shard), None] {
                     if let Some(hold) = holds.get(&(shard, sent.name.webhook))
                         && !hold.allows(sent)
@@ -148,7 +148,8 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
                 }
             }
             Happening::Ended(ended) if !ended.test => {
-                let Some(sent) = sents.remove(&ended.link) else { continue };
+                let Some(name) = ended.request else { continue };
+                let Some(sent) = sents.remove(&name) else { continue };
                 let terms = known.of(ended.shard, sent.name.webhook);
                 if terms.is_some_and(|terms| terms.revision != sent.revision) {
                     continue;
@@ -235,20 +236,16 @@ pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
 
 /// What was wholly answered 2xx is not sent again.
 pub fn duplicates(history: &History, _: &Plan) -> Result<(), String> {
-    let mut on_link: BTreeMap<u32, RequestName> = BTreeMap::new();
     let mut answered: BTreeMap<RequestName, u64> = BTreeMap::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::Sent(sent) => {
-                on_link.insert(sent.link, sent.name);
                 if let Some(time) = answered.get(&sent.name) {
                     return Err(at(entry.at, &format!("answered 2xx at {time} us: {sent:?}")));
                 }
             }
-            Happening::Answered { link, status: 200..=299 } => {
-                if let Some(name) = on_link.get(link) {
-                    answered.insert(*name, entry.at);
-                }
+            Happening::Answered { name, status: 200..=299, .. } => {
+                answered.insert(*name, entry.at);
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! DEL-4, DEL-5 and ORD-2's windows: how connections are used.
 
 use super::super::faults::Plan;
-use super::super::history::{End, Ended, Happening, History, RequestName};
+use super::super::history::{End, Ended, Happening, History, RequestName, Terms};
 use super::at;
 use super::attempts::Known;
 use ferrite::core::failure::Failure;
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// it is not counted is for the rules "outcomes" and "attempts").
 pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
+    let pipelines = history.pipelines();
     let mut endpoints: BTreeMap<u32, usize> = BTreeMap::new();
     let mut opened: Vec<(usize, usize, u32)> = Vec::new();
     let mut again: BTreeMap<RequestName, u32> = BTreeMap::new();
@@ -30,11 +31,17 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Ended(Ended { link, shard, end: End::Stale, request, .. }) => {
                 let Some(name) = request else { continue };
                 let here = endpoints.get(link).copied();
+                let pipeline = pipelines.get(link).copied();
                 let waits = quiet.get(&name.webhook).is_some_and(|until| entry.at < *until);
-                if waits || known.of(*shard, name.webhook).map(|terms| terms.endpoint) != here {
+                let terms = known.of(*shard, name.webhook);
+                let wanted = terms.map(|terms| (terms.endpoint, terms.pipeline));
+                if waits || wanted != here.zip(pipeline) {
                     continue;
                 }
-                let fresh = opened.iter().find(|(of, to, _)| of == shard && Some(*to) == here);
+                let fresh = opened.iter().find(|(of, to, fresh)| {
+                    let same = pipelines.get(fresh).is_none_or(|known| Some(*known) == pipeline);
+                    of == shard && Some(*to) == here && same
+                });
                 match fresh {
                     Some((_, _, fresh)) => drop(again.insert(*name, *fresh)),
                     None => {
@@ -96,7 +103,9 @@ pub fn deadlines(history: &History, plan: &Plan) -> Result<(), String> {
                 let longest = timeouts.iter().max().copied().unwrap_or_default() + plan.late_us;
                 let shortest = timeouts.iter().min().copied().unwrap_or_default();
                 let took = entry.at - ended.assigned_at;
-                if took > longest || timed_out && took < shortest {
+                let allowed = ended.deadline - ended.assigned_at;
+                let early = timed_out && (took < shortest || took < allowed);
+                if took > longest || took > allowed + plan.late_us || early {
                     let message = format!("after {took} us of {timeouts:?}: {ended:?}");
                     return Err(at(entry.at, &message));
                 }
@@ -108,27 +117,36 @@ pub fn deadlines(history: &History, plan: &Plan) -> Result<(), String> {
 }
 
 /// The connections of a shard, in all and to one endpoint, and the deliveries of a webhook that
-/// are under way, stay within their bounds.
+/// are under way, stay within their bounds; and no more connections are opened than the windows
+/// need when each is filled.
 pub fn windows(history: &History, plan: &Plan) -> Result<(), String> {
     connections_are_bounded(history, plan)?;
     deliveries_are_bounded(history)
 }
 
+/// What webhooks must have in common to share connections of a shard.
+type PoolKey = (usize, usize, u32);
+
 fn connections_are_bounded(history: &History, plan: &Plan) -> Result<(), String> {
-    let mut open: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-    let mut counts: BTreeMap<(usize, Option<usize>), usize> = BTreeMap::new();
+    let pipelines = history.pipelines();
+    let mut open: BTreeMap<u32, (usize, Option<PoolKey>)> = BTreeMap::new();
+    let mut by_shard: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut by_pool: BTreeMap<PoolKey, usize> = BTreeMap::new();
+    let needed = connections_needed(history, plan);
     let mut call = 0;
     for entry in &history.entries {
         // One call may say of the new connection before of the end of the old one.
         if entry.call != call {
             call = entry.call;
-            for ((shard, endpoint), count) in &counts {
-                let bound = match endpoint {
-                    Some(_) => plan.endpoint_connections_max,
-                    None => plan.connections_max,
-                };
+            let too_many = by_shard.iter().find(|(_, count)| **count > plan.connections_max);
+            if let Some((shard, count)) = too_many {
+                return Err(at(entry.at, &format!("{count} connections of {shard}")));
+            }
+            for (pool, count) in &by_pool {
+                let bound = needed.get(pool).copied().unwrap_or(usize::MAX);
+                let bound = bound.min(plan.endpoint_connections_max);
                 if *count > bound {
-                    let message = format!("{count} connections of {shard} to {endpoint:?}");
+                    let message = format!("{count} connections of {pool:?}, {bound} are enough");
                     return Err(at(entry.at, &message));
                 }
             }
@@ -136,14 +154,20 @@ fn connections_are_bounded(history: &History, plan: &Plan) -> Result<(), String>
         match &entry.what {
             // Test deliveries have connections of their own, beyond the bounds.
             Happening::Opening { link, shard, endpoint, test: false } => {
-                open.insert(*link, (*shard, *endpoint));
-                *counts.entry((*shard, Some(*endpoint))).or_default() += 1;
-                *counts.entry((*shard, None)).or_default() += 1;
+                // Only those that were written on are known to belong to a pool.
+                let pool = pipelines.get(link).map(|pipeline| (*shard, *endpoint, *pipeline));
+                open.insert(*link, (*shard, pool));
+                *by_shard.entry(*shard).or_default() += 1;
+                if let Some(pool) = pool {
+                    *by_pool.entry(pool).or_default() += 1;
+                }
             }
             Happening::Closed { link } => {
-                if let Some((shard, endpoint)) = open.remove(link) {
-                    *counts.entry((shard, Some(endpoint))).or_default() -= 1;
-                    *counts.entry((shard, None)).or_default() -= 1;
+                if let Some((shard, pool)) = open.remove(link) {
+                    *by_shard.entry(shard).or_default() -= 1;
+                    if let Some(count) = pool.and_then(|pool| by_pool.get_mut(&pool)) {
+                        *count -= 1;
+                    }
                 }
             }
             _ => {}
@@ -152,11 +176,39 @@ fn connections_are_bounded(history: &History, plan: &Plan) -> Result<(), String>
     Ok(())
 }
 
+/// How many connections, when each is filled, the windows of a pool's webhooks need; of those
+/// pools whose webhooks never change.
+fn connections_needed(history: &History, plan: &Plan) -> BTreeMap<PoolKey, usize> {
+    // One that gets no more requests, because writing failed or to give way, is made up for.
+    if plan.faults.write_failures || plan.connections_max < Plan::quiet().connections_max {
+        return BTreeMap::new();
+    }
+    let mut windows: BTreeMap<(usize, u32), Terms> = BTreeMap::new();
+    for entry in &history.entries {
+        match &entry.what {
+            Happening::Learned { shard, webhook, terms } => {
+                if windows.insert((*shard, *webhook), *terms).is_some() {
+                    return BTreeMap::new();
+                }
+            }
+            Happening::Deleted { .. } => return BTreeMap::new(),
+            _ => {}
+        }
+    }
+    let mut needed: BTreeMap<PoolKey, usize> = BTreeMap::new();
+    for ((shard, _), terms) in &windows {
+        *needed.entry((*shard, terms.endpoint, terms.pipeline)).or_default() +=
+            terms.window as usize;
+    }
+    needed.iter_mut().for_each(|(pool, count)| *count = count.div_ceil(pool.2 as usize));
+    needed
+}
+
 fn deliveries_are_bounded(history: &History) -> Result<(), String> {
     let mut known = Known::default();
     // The widest window of each webhook on each shard, and the call that changed it last.
     let mut widest: BTreeMap<(usize, u32), (u32, u64)> = BTreeMap::new();
-    let mut open: BTreeMap<u32, (usize, u32)> = BTreeMap::new();
+    let mut open: BTreeMap<(u32, RequestName), (usize, u32)> = BTreeMap::new();
     let mut resent: BTreeSet<RequestName> = BTreeSet::new();
     // A stale connection whose request was not written yet leaves no name: its call does.
     let mut stale_calls: BTreeSet<u64> = BTreeSet::new();
@@ -169,7 +221,7 @@ fn deliveries_are_bounded(history: &History) -> Result<(), String> {
             }
             Happening::Sent(sent) if sent.event.is_some() => {
                 let place = (sent.shard, sent.name.webhook);
-                open.insert(sent.link, place);
+                open.insert((sent.link, sent.name), place);
                 let under_way = open.values().filter(|other| **other == place).count();
                 let Some(terms) = known.of(place.0, place.1) else { continue };
                 // A narrower window holds for what is begun under it, which a request that met a
@@ -184,7 +236,9 @@ fn deliveries_are_bounded(history: &History) -> Result<(), String> {
                 }
             }
             Happening::Ended(ended) => {
-                open.remove(&ended.link);
+                if let Some(name) = ended.request {
+                    open.remove(&(ended.link, name));
+                }
                 if ended.end == End::Stale {
                     resent.extend(ended.request);
                     stale_calls.insert(entry.call);

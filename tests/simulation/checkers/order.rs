@@ -1,7 +1,7 @@
 //! ORD-1: one at a time, in trigger order. And nothing is sent that was not triggered.
 
 use super::super::faults::Plan;
-use super::super::history::{Entry, Happening, History};
+use super::super::history::{Ended, Entry, Happening, History, RequestName};
 use super::at;
 use ferrite::core::ledger::DeliveryOutcome;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -62,16 +62,19 @@ pub fn order(history: &History, _: &Plan) -> Result<(), String> {
 /// For one webhook and one key, no exchange begins before the one before has ended: answered, or
 /// known to the shard to be dead.
 pub fn overlap(history: &History, _: &Plan) -> Result<(), String> {
-    let mut open: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+    let mut open: BTreeMap<(u32, u32), (u32, RequestName)> = BTreeMap::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::Sent(sent) if sent.event.is_some() => {
-                if let Some(other) = open.insert((sent.name.webhook, sent.key), sent.link) {
+                let lane = (sent.name.webhook, sent.key);
+                if let Some((other, _)) = open.insert(lane, (sent.link, sent.name)) {
                     let message = format!("link {other} is still busy with the lane of {sent:?}");
                     return Err(at(entry.at, &message));
                 }
             }
-            Happening::Ended(ended) => open.retain(|_, link| *link != ended.link),
+            Happening::Ended(Ended { link, request: Some(name), .. }) => {
+                open.retain(|_, other| *other != (*link, *name));
+            }
             _ => {}
         }
     }

@@ -1,7 +1,9 @@
 //! ORD-2: nothing that may be sent waits.
 
 use super::super::faults::Plan;
-use super::super::history::{Checkpoint, End, Ended, Happening, History};
+use super::super::history::{
+    Checkpoint, End, Ended, Happening, History, LinkRow, RequestName, ShardRow, Terms,
+};
 use super::at;
 use super::attempts::{Known, delay_us_max};
 use super::order::Lanes;
@@ -20,18 +22,21 @@ struct Waits {
     retries: BTreeMap<(u32, u32), u64>,
     /// Until when, at the latest, a webhook is on hold.
     holds: BTreeMap<(usize, u32), u64>,
-    /// By which revision the last request of each link was written.
-    revisions: BTreeMap<u32, u32>,
+    /// By which revision each request was written last.
+    revisions: BTreeMap<RequestName, u32>,
     /// The last known revision of each webhook.
     moved: BTreeMap<(usize, u32), u32>,
+    /// How many requests each link may carry.
+    pipelines: BTreeMap<u32, u32>,
     /// Webhooks that were enabled, and which shards have heard of changes since.
     enabled: BTreeMap<u32, BTreeSet<usize>>,
 }
 
 /// At every moment of rest: a webhook that is active and not on hold, whose window has room and
-/// that has a lane that is ready, waits only for a connection, and none can be had.
+/// that has a lane that is ready, waits only for a connection, and none can be had: there are as
+/// many as there may be, or those that have not answered yet will have room for all.
 pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
-    let mut waits = Waits::default();
+    let mut waits = Waits { pipelines: history.pipelines(), ..Waits::default() };
     for entry in &history.entries {
         waits.lanes.follow(entry);
         waits.known.follow(entry);
@@ -56,19 +61,18 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                 end: End::Status { retry_at: Some(until), .. },
                 request: Some(name),
                 test: false,
-                link,
                 ..
             }) => {
                 // What an earlier endpoint asked for is not this one's wish.
                 let current = waits.known.of(*shard, name.webhook).map(|terms| terms.revision);
-                if waits.revisions.get(link).copied() != current {
+                if waits.revisions.get(name).copied() != current {
                     continue;
                 }
                 let hold = waits.holds.entry((*shard, name.webhook)).or_default();
                 *hold = (*hold).max(*until);
             }
             Happening::Sent(sent) => {
-                waits.revisions.insert(sent.link, sent.revision);
+                waits.revisions.insert(sent.name, sent.revision);
             }
             Happening::Learned { shard, webhook, terms } => {
                 let before = waits.moved.insert((*shard, *webhook), terms.revision);
@@ -112,10 +116,9 @@ impl Waits {
             if ready == 0 || row.tally.in_flight >= u64::from(terms.window) {
                 continue;
             }
+            let room = u64::from(terms.window) - row.tally.in_flight;
             let shard = &checkpoint.shards[row.shard];
-            let full_here = shard.open_by_endpoint[terms.endpoint] >= plan.endpoint_connections_max;
-            let full = shard.open >= plan.connections_max && shard.idle == 0;
-            if !full_here && !full {
+            if !self.may_wait(shard, terms, room, plan) {
                 return Err(format!(
                     "{ready} lanes of webhook {} are ready, {} are in flight in a window of {}, \
                      and connections can be had: {shard:?}",
@@ -124,6 +127,33 @@ impl Waits {
             }
         }
         Ok(())
+    }
+
+    /// Whether a webhook whose window has so much `room` has to wait for a connection.
+    fn may_wait(&self, shard: &ShardRow, terms: &Terms, room: u64, plan: &Plan) -> bool {
+        let pipeline = terms.pipeline as usize;
+        // One on which nothing was ever written may belong to any pool of its endpoint.
+        let of_pool = |link: &&LinkRow| {
+            let known = self.pipelines.get(&link.link).copied();
+            // What a test goes by may be older than what is known when it is written.
+            let may_be = link.test || known.is_none_or(|known| known == terms.pipeline);
+            link.endpoint == terms.endpoint && may_be
+        };
+        let links = || shard.links.iter().filter(of_pool);
+        let has_room = |link: &LinkRow| {
+            link.answered && !link.write_failed && !link.test && link.requests < pipeline
+        };
+        let full = shard.links.len() >= plan.connections_max && shard.idle() == 0;
+        // One that gives way to other endpoints gets no more requests.
+        let some_give_way = shard.links.len() * 2 >= plan.connections_max;
+        if !full && !some_give_way && links().any(has_room) {
+            return false;
+        }
+        // Until it has answered one, a connection carries one request alone.
+        let is_fresh = |link: &&LinkRow| !link.answered && !link.write_failed && !link.test;
+        let promised = links().filter(is_fresh).count() * (pipeline - 1);
+        let full_here = links().count() >= plan.endpoint_connections_max;
+        full || full_here || promised as u64 >= room
     }
 
     /// Lanes of a webhook on a shard that do not wait for a retry, those in flight included.
