@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Seconds of each measurement, after a short warm-up.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     pub seconds: f64,
     /// The core of whatever sends.
     #[arg(long, default_value_t = 0)]
@@ -73,7 +73,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             rounds: 5,
-            seconds: 2.0,
+            seconds: 1.0,
             sender_core: 0,
             sink_core: 1,
             unpinned: false,
