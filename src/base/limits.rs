@@ -27,6 +27,8 @@ pub const MATCHER_NFA_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const MATCHER_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Automatons whose states one thread remembers; the one unused for longest makes room.
 pub const MATCHER_CACHES_PER_THREAD_MAX: usize = 2;
+/// States of an automaton's description that computing steps for one key may visit.
+pub const MATCHER_VISITS_PER_KEY_MAX: u32 = 64 * 1024;
 /// Steps of an automaton that a thread may compute in one burst. When they are used up, keys are
 /// matched against one pattern after the other until enough keys have passed.
 pub const MATCHER_STEPS_COMPUTED_MAX: u32 = 4096;

@@ -9,9 +9,11 @@
 //!    or a thread has computed too many states of late: some pattern sets have exponentially many
 //!    states, and keys can be made that lead to a new one with every byte.
 //!
-//! A step of the lazy form that has to be computed costs as much as trying many patterns, so a
-//! thread has an allowance of them that grows slowly with the keys it matches. That bounds the
-//! time per key for any set of patterns and any sequence of keys.
+//! A step of the lazy form that has to be computed costs as much as trying many patterns: it may
+//! visit every state of the description. So a key may have only so many of them computed that
+//! their visits stay within a bound, and a thread has an allowance of them that grows slowly with
+//! the keys it matches. That bounds the time per key for any set of patterns and any sequence of
+//! keys; a thread comes to know the states of a large set over many keys.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +40,7 @@ pub struct Automaton {
 #[derive(Debug)]
 enum Form {
     Eager { dfa: Box<dense::DFA<Vec<u32>>>, start: StateID },
-    Lazy { dfa: Box<hybrid::dfa::DFA>, id: u64 },
+    Lazy { dfa: Box<hybrid::dfa::DFA>, id: u64, steps_per_key: u32 },
     OneByOne,
 }
 
@@ -57,9 +59,9 @@ impl Automaton {
         let mut visit_pattern = |pattern: PatternID| visit(self.groups[pattern]);
         let answer = match &self.form {
             Form::Eager { dfa, start } => Some(walk_eager(dfa, *start, key, &mut visit_pattern)),
-            Form::Lazy { dfa, id } => {
-                with_kept(*id, dfa, |kept| walk_lazy(dfa, kept, key, &mut visit_pattern))
-            }
+            Form::Lazy { dfa, id, steps_per_key } => with_kept(*id, dfa, |kept| {
+                walk_lazy(dfa, kept, *steps_per_key, key, &mut visit_pattern)
+            }),
             Form::OneByOne => None,
         };
         answer.unwrap_or_else(|| {
@@ -80,11 +82,14 @@ impl Form {
         {
             return Some(eager);
         }
+        let steps_per_key = limits::MATCHER_VISITS_PER_KEY_MAX / (nfa.states().len() as u32).max(1);
         let config = hybrid::dfa::Config::new()
             .match_kind(MatchKind::All)
             .cache_capacity(limits::MATCHER_CACHE_BYTES_MAX);
         let dfa = hybrid::dfa::Builder::new().configure(config).build_from_nfa(nfa).ok()?;
-        Some(Form::Lazy { dfa: Box::new(dfa), id: NEXT_ID.fetch_add(1, Ordering::Relaxed) })
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        // At least one, so that a thread gets to know the states that its keys lead to.
+        Some(Form::Lazy { dfa: Box::new(dfa), id, steps_per_key: steps_per_key.max(1) })
     }
 }
 
@@ -193,11 +198,12 @@ fn walk_eager(
         && (0..dfa.match_len(state)).any(|index| visit(dfa.match_pattern(state, index)))
 }
 
-/// `None` if the thread's allowance of computed steps is used up.
+/// `None` if the thread's allowance of computed steps, or that of one key, is used up.
 #[inline]
 fn walk_lazy(
     dfa: &hybrid::dfa::DFA,
     kept: &mut Kept,
+    mut steps_per_key: u32,
     key: &[u8],
     visit: &mut impl FnMut(PatternID) -> bool,
 ) -> Option<bool> {
@@ -213,6 +219,7 @@ fn walk_lazy(
         }
         let next = dfa.next_state_untagged(cache, state, byte);
         state = if next.is_unknown() {
+            steps_per_key = steps_per_key.checked_sub(1)?;
             kept.steps_left = kept.steps_left.checked_sub(1)?;
             dfa.next_state(cache, state, byte).ok()?
         } else {
@@ -309,6 +316,30 @@ pub(super) mod tests {
         let huge: Vec<String> =
             (0..2000).map(|index| format!("*{index}{}*", "[a-x]".repeat(200))).collect();
         assert!(matches!(form(&huge), Form::OneByOne));
+    }
+
+    #[test]
+    fn one_key_has_few_steps_computed_in_a_large_set() {
+        let patterns: Vec<String> = (0..5000).map(|i| format!("*a?a?{i}*a*b*")).collect();
+        let (globs, large) = automaton(&patterns);
+        let Form::Lazy { steps_per_key, .. } = &large.form else { panic!("{:?}", large.form) };
+        assert_eq!(*steps_per_key, 1, "it has more states than one key may visit");
+        let key = b"abaXa17-abacaabaXa4711aab";
+        let (mut before, mut found) = (limits::MATCHER_STEPS_COMPUTED_MAX, Vec::new());
+        for _ in 0..100 {
+            found.clear();
+            large.walk(&globs, key, |group| {
+                found.push(group);
+                false
+            });
+            let left = steps_left();
+            assert!(before.saturating_sub(left) <= 1, "{before} before, {left} left");
+            before = left;
+        }
+        found.sort_unstable();
+        let one_by_one = (0..5000).filter(|&group| globs[group as usize].matches(key));
+        assert_eq!(found, one_by_one.collect::<Vec<u32>>());
+        assert!(!found.is_empty());
     }
 
     #[test]
