@@ -405,6 +405,11 @@ impl World {
             // Some may have been whole.
             numbers.truncate(dice.below(numbers.len() + 1));
         }
+        if let Some(whole) = self.fail_write_after.take() {
+            numbers.truncate(whole);
+            self.written(link, false);
+            return numbers.into_iter().for_each(|number| self.arrive(link, number));
+        }
         if let Some(write_us) = self.plan.write_us {
             for number in numbers {
                 self.later(write_us / 2, Todo::Arrive { link, number });
@@ -447,7 +452,7 @@ impl World {
         }
         state.write_failed = true;
         self.with_shard(shard, Why::Other, |shard, now| shard.handle_write_failed(now, id));
-        if self.endpoint_dice.chance(500) {
+        if self.plan.faults.write_failures && self.endpoint_dice.chance(500) {
             let wait_us = self.endpoint_dice.latency_us(1, 3000);
             self.later(wait_us, Todo::End { link, closed: Closed::Broken });
         }

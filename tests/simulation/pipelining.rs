@@ -144,6 +144,27 @@ fn deadlines_are_each_request_s_own() {
     assert_eq!((tally.delivered, tally.failed_attempts, tally.resent), (6, 3, 2));
 }
 
+/// Nothing is put on a connection that is about to go because its time is over, too.
+#[test]
+fn connections_that_are_due_at_once_get_nothing_of_each_other() {
+    let mut world = warm(Plan::quiet(), Order { concurrency: 8, ..piped(4) });
+    world.endpoints[0].forever = Some(Script::Status(200, 20_000));
+    // Two connections that are known.
+    trigger(&mut world, 0..8);
+    world.run_for(200_000);
+    world.endpoints[0].forever = Some(Script::Hang);
+    // One full, the other with room.
+    trigger(&mut world, 0..5);
+    world.run_for(100_000);
+    trigger(&mut world, 5..6);
+    let written = world.history.sents().count();
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    finish(&mut world);
+    let tally = tally(&world, 0);
+    assert_eq!((tally.delivered, tally.failed_attempts, tally.resent), (15, 5, 1));
+    assert!(written >= 14);
+}
+
 /// What the old endpoint has got is left to it, and what it has not goes to the new one.
 #[test]
 fn a_change_of_the_url_with_some_written() {
@@ -189,6 +210,45 @@ fn an_early_answer_with_requests_waiting() {
     let tally = tally(&world, 0);
     assert_eq!((tally.delivered, tally.attempts), (5, 5));
     assert!(tally.resent >= 3);
+}
+
+/// A connection that cannot be written to is not written to again, and what it still carries holds
+/// up nothing else.
+#[test]
+fn a_write_that_fails_in_the_middle() {
+    let mut world = warm(Plan::quiet(), Order { concurrency: 8, ..piped(4) });
+    world.fail_write_after = Some(2);
+    trigger(&mut world, 0..4);
+    trigger(&mut world, 0..1);
+    world.run_for(50_000);
+    let sents = sents(&world);
+    assert_eq!(keys(&sents), [FIRST_KEY, 0, 1, 2, 3, 0]);
+    assert_ne!(sents[5].1.link, sents[4].1.link);
+    assert_eq!(tally(&world, 0).delivered, 4, "the two that were whole, and the next of a key");
+    finish(&mut world);
+    let tally = tally(&world, 0);
+    assert_eq!((tally.delivered, tally.failed_attempts), (6, 2));
+}
+
+/// Requests that come back from an endpoint that was left make room in the window at the new one.
+#[test]
+fn what_comes_back_from_an_endpoint_that_was_left_gets_a_connection() {
+    let mut world = warm(Plan::quiet(), Order { concurrency: 8, ..piped(4) });
+    world.endpoints[0].script.push_back(Script::Reset);
+    world.endpoints[1].forever = Some(Script::Hang);
+    trigger(&mut world, 0..4);
+    world.run_for(500);
+    world.move_to(0, 1);
+    world.take_in(0);
+    trigger(&mut world, 4..8);
+    let to_new =
+        |world: &World| count(world, |what| matches!(what, Happening::Opening { endpoint: 1, .. }));
+    assert_eq!(to_new(&world), 1, "its room is enough for the rest of the window");
+    world.run_for(5000);
+    assert_eq!((to_new(&world), tally(&world, 0).resent), (2, 4));
+    world.endpoints[1].forever = Some(Script::Status(200, 1000));
+    finish(&mut world);
+    assert_eq!(tally(&world, 0).delivered, 9);
 }
 
 /// A receiver that allows one webhook to pipeline has not said so to the other.

@@ -153,6 +153,8 @@ pub struct World {
     pub call: u64,
     pub healed: bool,
     pub mischief: Mischief,
+    /// The next write fails after so many whole requests.
+    pub fail_write_after: Option<usize>,
     /// Events that were triggered.
     pub events: u32,
     pub tests_asked: u64,
@@ -213,6 +215,7 @@ impl World {
             call: 0,
             healed: false,
             mischief: Mischief::None,
+            fail_write_after: None,
             events: 0,
             tests_asked: 0,
             rooms_made: 0,

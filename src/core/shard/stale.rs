@@ -75,6 +75,7 @@ impl Shard {
         let worker = self.config.worker;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight -= 1;
+        self.endpoints[webhook.endpoint].has_enough = false;
         for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
             counters.in_flight.subtract(1);
             counters.resent.add(1);
@@ -114,6 +115,7 @@ impl Shard {
         withdrawn.into_iter().rev().for_each(|lane| self.ready_at_front(lane));
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight -= count as u32;
+        self.endpoints[webhook.endpoint].has_enough = false;
         for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
             counters.in_flight.subtract(count as u64);
         }

@@ -15,8 +15,9 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
     let mut endpoints: BTreeMap<u32, usize> = BTreeMap::new();
     let mut opened: Vec<(usize, usize, u32)> = Vec::new();
     let mut again: BTreeMap<RequestName, u32> = BTreeMap::new();
-    // Until when a webhook may have to wait, because it is stopped or on hold.
+    // Until when a webhook may be on hold, and which are stopped: these wait.
     let mut quiet: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut stopped: BTreeSet<u32> = BTreeSet::new();
     let mut call = 0;
     for entry in &history.entries {
         known.follow(entry);
@@ -32,7 +33,8 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
                 let Some(name) = request else { continue };
                 let here = endpoints.get(link).copied();
                 let pipeline = pipelines.get(link).copied();
-                let waits = quiet.get(&name.webhook).is_some_and(|until| entry.at < *until);
+                let on_hold = quiet.get(&name.webhook).is_some_and(|until| entry.at < *until);
+                let waits = on_hold || stopped.contains(&name.webhook);
                 let terms = known.of(*shard, name.webhook);
                 let wanted = terms.map(|terms| (terms.endpoint, terms.pipeline));
                 if waits || wanted != here.zip(pipeline) {
@@ -53,14 +55,13 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Ended(Ended { end: End::Status { status, retry_at }, request, .. }) => {
                 let Some(name) = request else { continue };
                 let until = quiet.entry(name.webhook).or_default();
-                *until = match status {
-                    410 => u64::MAX,
-                    _ => retry_at.unwrap_or_default().max(*until),
-                };
+                *until = retry_at.unwrap_or_default().max(*until);
+                if *status == 410 {
+                    stopped.insert(name.webhook);
+                }
             }
-            Happening::StatusSet { webhook, active } => {
-                quiet.insert(*webhook, if *active { 0 } else { u64::MAX });
-            }
+            Happening::StatusSet { webhook, active: true } => drop(stopped.remove(webhook)),
+            Happening::StatusSet { webhook, active: false } => drop(stopped.insert(*webhook)),
             Happening::Sent(sent) => {
                 let was_stale = again.remove(&sent.name).is_some();
                 if was_stale && sent.reused {
