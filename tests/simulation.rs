@@ -22,10 +22,12 @@ mod simulation {
     pub mod operations;
     pub mod peer;
     pub mod pipelining;
+    pub mod reading;
     pub mod request;
     pub mod run;
     pub mod scenarios;
     pub mod world;
+    pub mod writing;
 }
 
 use simulation::run;

@@ -1,14 +1,11 @@
 //! Connections, as a worker's tasks carry them.
 
-use super::endpoints::{self, Afterwards, Answer};
-use super::history::{End, Ended, Happening, LinkRow, RequestName, Sent};
+use super::endpoints;
+use super::history::{End, Ended, Happening, LinkRow, RequestName};
 use super::peer::Peer;
-use super::request;
-use super::world::{BOOT, Mischief, Todo, WALL_START_US, Why, World};
-use ferrite::base::limits;
+use super::world::{Todo, Why, World};
 use ferrite::core::failure::Failure;
-use ferrite::core::http::response::RetryAfter;
-use ferrite::core::shard::{Action, Closed, ConnectionId, Step, Target};
+use ferrite::core::shard::{Action, Closed, ConnectionId, Target};
 use std::collections::VecDeque;
 
 /// A connection, from the driver's wish to open it until it is gone.
@@ -17,20 +14,20 @@ pub struct Link {
     pub shard: usize,
     pub id: ConnectionId,
     pub endpoint: usize,
-    test: bool,
+    pub test: bool,
     pub state: State,
     /// Requests that the shard has for it and that were not taken to write, oldest first.
-    waiting: VecDeque<Assigned>,
+    pub waiting: VecDeque<Assigned>,
     /// Requests that were taken and are not over, oldest first.
     pub carried: VecDeque<Carried>,
     /// Counts the requests that were taken.
-    taken: u32,
-    writing: bool,
-    write_failed: bool,
+    pub taken: u32,
+    pub writing: bool,
+    pub write_failed: bool,
     /// The driver knows that there is something to write.
-    told: bool,
+    pub told: bool,
     /// Whole exchanges behind it.
-    answered: u32,
+    pub answered: u32,
     /// Bytes of what the endpoint said that have reached the shard.
     pub handed: usize,
     /// The other side.
@@ -40,11 +37,11 @@ pub struct Link {
 /// When the shard gave a request to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
-    at: u64,
-    call: u64,
+    pub at: u64,
+    pub call: u64,
     /// The shard's own word for when; `deadline` is, too.
     since: u64,
-    deadline: u64,
+    pub deadline: u64,
 }
 
 /// A request under way.
@@ -53,7 +50,7 @@ pub struct Carried {
     pub number: u32,
     pub name: RequestName,
     pub key: u32,
-    assigned: Assigned,
+    pub assigned: Assigned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,25 +58,6 @@ pub enum State {
     Connecting,
     Open,
     Gone,
-}
-
-/// What bytes that arrive must bring about, by the driver's own reading.
-struct Foreseen {
-    /// The answers that they complete, each to the oldest request then: its status, and what the
-    /// endpoint does when the connection is idle.
-    answers: Vec<(End, u16, Afterwards)>,
-    fate: Fate,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Kept,
-    /// The last of the answers ends it.
-    EndsWithAnswer,
-    /// Nobody had asked for what came last.
-    Unasked,
-    /// What came last is not HTTP: the shard may give it up at any byte.
-    Garbage,
 }
 
 impl Link {
@@ -92,7 +70,7 @@ impl Link {
     }
 
     /// What the oldest request meets when the connection ends.
-    fn end_of_oldest(&self, closed: Closed, retry_at: Option<u64>) -> End {
+    pub fn end_of_oldest(&self, closed: Closed, retry_at: Option<u64>) -> End {
         let (current, come) = self.peer.current(self.handed);
         let head_came = current.and_then(|said| said.answer.head_at).is_some_and(|at| come >= at);
         match current {
@@ -251,7 +229,7 @@ impl World {
     }
 
     /// The connection is gone.
-    fn forget(&mut self, link: u32) {
+    pub fn forget(&mut self, link: u32) {
         let state = &mut self.links[link as usize];
         state.state = State::Gone;
         state.waiting.clear();
@@ -283,7 +261,7 @@ impl World {
     }
 
     /// Ends the oldest request.
-    fn end_oldest(&mut self, link: u32, end: End) {
+    pub fn end_oldest(&mut self, link: u32, end: End) {
         let state = &mut self.links[link as usize];
         if let Some(carried) = state.carried.pop_front() {
             self.note_end(link, carried.assigned, Some(carried.name), end);
@@ -293,7 +271,7 @@ impl World {
     }
 
     /// The connection has ended: the requests that are left go out again.
-    fn bury(&mut self, link: u32, end_of_others: End) {
+    pub fn bury(&mut self, link: u32, end_of_others: End) {
         while self.links[link as usize].is_busy() {
             self.end_oldest(link, end_of_others);
         }
@@ -337,327 +315,9 @@ impl World {
     }
 
     /// The shard may give the connection's index to another one in the next call.
-    fn forget_slot(&mut self, link: u32) {
+    pub fn forget_slot(&mut self, link: u32) {
         let state = &self.links[link as usize];
         self.seats[state.shard].links[state.id.index as usize] = None;
-    }
-
-    /// The connection's task writes what the shard has for it.
-    pub fn write(&mut self, link: u32) {
-        let state = &mut self.links[link as usize];
-        if state.state != State::Open || state.writing {
-            // The end of the write that is under way looks for more.
-            return;
-        }
-        state.told = false;
-        let (shard, id, first) = (state.shard, state.id, state.taken);
-        let mut bytes = Vec::new();
-        self.call += 1;
-        let now = self.clocks();
-        let seat = self.shard(shard);
-        let any = seat.write_requests(now, id, &mut bytes);
-        let twice =
-            bytes.len() < limits::WRITE_BYTES_MAX && seat.write_requests(now, id, &mut Vec::new());
-        if any == bytes.is_empty() || twice {
-            self.broken(format!("link {link}: {any}, then {twice}, after {bytes:?}"));
-        }
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let Some(assigned) = self.links[link as usize].waiting.pop_front() else {
-                return self.broken(format!("link {link} is given an invented request: {rest:?}"));
-            };
-            let length = request::length(rest).unwrap_or(rest.len());
-            match self.read_request(link, &rest[..length], assigned) {
-                Ok(sent) => {
-                    let state = &mut self.links[link as usize];
-                    state.taken += 1;
-                    let (number, name, key) = (state.taken, sent.name, sent.key);
-                    state.carried.push_back(Carried { number, name, key, assigned });
-                    self.note(Happening::Sent(sent));
-                }
-                Err(message) => return self.broken(format!("link {link}: {message}: {rest:?}")),
-            }
-            rest = &rest[length..];
-        }
-        let state = &self.links[link as usize];
-        let left_over = !state.waiting.is_empty() && bytes.len() < limits::WRITE_BYTES_MAX;
-        if left_over && !state.write_failed {
-            self.broken(format!("link {link} has more to write and is not given it"));
-        }
-        if any {
-            self.send(link, first);
-        }
-    }
-
-    /// The requests after number `first` go out to the endpoint.
-    fn send(&mut self, link: u32, first: u32) {
-        let faults = self.plan.faults;
-        let dice = &mut self.endpoint_dice;
-        let fails = !self.healed && faults.write_failures && dice.chance(30);
-        let slow = !self.healed && faults.slow_writes && dice.chance(300);
-        let state = &mut self.links[link as usize];
-        state.writing = true;
-        let mut numbers: Vec<u32> = (first + 1..=state.taken).collect();
-        if self.mischief == Mischief::SwapRequests && numbers.len() > 1 {
-            numbers.swap(0, 1);
-        }
-        if fails {
-            // Some may have been whole.
-            numbers.truncate(dice.below(numbers.len() + 1));
-        }
-        if let Some(whole) = self.fail_write_after.take() {
-            numbers.truncate(whole);
-            self.written(link, false);
-            return numbers.into_iter().for_each(|number| self.arrive(link, number));
-        }
-        if let Some(write_us) = self.plan.write_us {
-            for number in numbers {
-                self.later(write_us / 2, Todo::Arrive { link, number });
-            }
-            return self.later(write_us, Todo::Written { link, whole: !fails });
-        }
-        if !slow {
-            // The driver hears of it before the endpoint can answer.
-            self.written(link, !fails);
-            numbers.into_iter().for_each(|number| self.arrive(link, number));
-            return;
-        }
-        let mut wait_us = 0;
-        for number in numbers {
-            wait_us += self.endpoint_dice.latency_us(1, 3000);
-            self.later(wait_us, Todo::Arrive { link, number });
-        }
-        let end_us = wait_us + self.endpoint_dice.latency_us(1, 10_000);
-        self.later(end_us, Todo::Written { link, whole: !fails });
-    }
-
-    /// A write is over.
-    pub fn written(&mut self, link: u32, whole: bool) {
-        let state = &mut self.links[link as usize];
-        if state.state != State::Open || !state.writing {
-            return;
-        }
-        state.writing = false;
-        let (shard, id, expected) = (state.shard, state.id, !state.waiting.is_empty());
-        let told = state.told;
-        if whole {
-            let more = self.with_shard(shard, Why::Other, |shard, _| shard.handle_written(id));
-            if more != expected {
-                self.broken(format!("link {link} has more to write: {more}, not {expected}"));
-            }
-            if more || told {
-                self.write(link);
-            }
-            return;
-        }
-        state.write_failed = true;
-        self.with_shard(shard, Why::Other, |shard, now| shard.handle_write_failed(now, id));
-        if self.plan.faults.write_failures && self.endpoint_dice.chance(500) {
-            let wait_us = self.endpoint_dice.latency_us(1, 3000);
-            self.later(wait_us, Todo::End { link, closed: Closed::Broken });
-        }
-        if told {
-            self.write(link);
-        }
-    }
-
-    fn read_request(
-        &mut self,
-        link: u32,
-        bytes: &[u8],
-        assigned: Assigned,
-    ) -> Result<Sent, String> {
-        let state = &self.links[link as usize];
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
-        let path = text.split(' ').nth(1).unwrap_or_default();
-        let mut parts = path.split('/').skip(1);
-        let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
-        let (webhook, revision) = (number().ok_or("no webhook")?, number().ok_or("no revision")?);
-        let life = self.lives.get(webhook as usize).ok_or("there is no such webhook")?;
-        let parsed = request::parse(bytes, life.secret.as_deref())?;
-        if parsed.host != format!("endpoint-{}.test", state.endpoint) {
-            return Err(format!("a request for {} goes to {}", parsed.host, state.endpoint));
-        }
-        if state.write_failed {
-            return Err("a request is written after one that could not be".to_owned());
-        }
-        let hex = parsed.id.strip_prefix(&format!("evt_{BOOT:016x}")).ok_or("another boot's id")?;
-        let id = u64::from_str_radix(hex, 16).map_err(|_| "the id is not hex")?;
-        let (event, key) = match parsed.event_name.as_str() {
-            "TEST" => (None, 0),
-            _ => {
-                let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u32>().ok();
-                let event = number(&parsed.value, "event-").ok_or("an invented value")?;
-                (Some(event), number(&parsed.key, "key:").ok_or("an invented key")?)
-            }
-        };
-        if event.is_none() != state.test {
-            return Err("a test delivery and a connection for one go together".to_owned());
-        }
-        Ok(Sent {
-            link,
-            shard: state.shard,
-            endpoint: state.endpoint,
-            name: RequestName { webhook, id },
-            revision,
-            event,
-            key,
-            attempt: parsed.attempt,
-            body: request::hash(&parsed.body),
-            signature: parsed.signature,
-            assigned_at: assigned.at,
-            assigned_call: assigned.call,
-            deadline: assigned.deadline,
-            reused: state.answered > 0,
-        })
-    }
-
-    /// Bytes arrive at the driver.
-    pub fn piece(&mut self, link: u32, upto: usize) {
-        let state = &self.links[link as usize];
-        if state.state != State::Open || upto <= state.handed {
-            return;
-        }
-        let mut upto = upto;
-        if self.plan.faults.coalescing && self.endpoint_dice.chance(300) {
-            // What was said behind it comes with it, up to anywhere.
-            let all = state.peer.bytes.len();
-            upto = self.endpoint_dice.between(upto as u64, all as u64) as usize;
-        }
-        let foreseen = self.foresee(link, upto);
-        let state = &mut self.links[link as usize];
-        let names = state.carried.iter().map(|carried| carried.name);
-        let answered: Vec<_> = foreseen
-            .answers
-            .iter()
-            .zip(names)
-            .map(|((_, status, _), name)| (*status, name))
-            .collect();
-        let (shard, id) = (state.shard, state.id);
-        if self.mischief == Mischief::DenyAnswers
-            && let Some((status, name)) = answered.first()
-        {
-            self.note(Happening::Answered { link, name: *name, status: *status });
-            return self.end_as(link, Closed::Broken, End::Failed(Failure::Reset));
-        }
-        let from = std::mem::replace(&mut state.handed, upto);
-        let bytes = state.peer.bytes[from..upto].to_vec();
-        for (status, name) in answered {
-            self.note(Happening::Answered { link, name, status });
-        }
-        let step =
-            self.with_shard(shard, Why::Other, |shard, now| shard.handle_read(now, id, &bytes));
-        self.go_on(link, step, &foreseen);
-    }
-
-    /// Reads what arrives as the driver understands HTTP.
-    fn foresee(&self, link: u32, upto: usize) -> Foreseen {
-        let state = &self.links[link as usize];
-        let mut foreseen = Foreseen { answers: Vec::new(), fate: Fate::Kept };
-        let mut at = state.handed;
-        while at < upto {
-            let left = state.carried.len() - foreseen.answers.len();
-            if left == 0 {
-                foreseen.fate = Fate::Unasked;
-                break;
-            }
-            let (Some(said), _) = state.peer.current(at) else { break };
-            at = said.end().min(upto);
-            if said.answer.garbage {
-                foreseen.fate = Fate::Garbage;
-            }
-            let Some(complete_at) = said.answer.complete_at else { continue };
-            if at < said.begin + complete_at {
-                continue;
-            }
-            let Answer { status, keep_alive, .. } = said.answer;
-            let end = End::Status { status, retry_at: self.retry_at(&said.answer) };
-            foreseen.answers.push((end, status, said.afterwards));
-            let early = left == 1 && (state.writing || state.write_failed);
-            if !keep_alive || early || state.test {
-                foreseen.fate = Fate::EndsWithAnswer;
-                break;
-            }
-        }
-        foreseen
-    }
-
-    /// What the shard wants next with the connection, and whether that is as it must be.
-    fn go_on(&mut self, link: u32, step: Step, foreseen: &Foreseen) {
-        let answers = foreseen.answers.len();
-        for (end, ..) in &foreseen.answers {
-            self.end_oldest(link, *end);
-        }
-        let state = &mut self.links[link as usize];
-        state.answered += answers as u32;
-        let (carried, waiting) = (!state.carried.is_empty(), !state.waiting.is_empty());
-        match (step, foreseen.fate) {
-            (Step::Close, Fate::EndsWithAnswer) => self.bury(link, End::TakenBack),
-            (Step::Close, Fate::Unasked) => {
-                let end = match state.answered {
-                    0 => End::Failed(Failure::MalformedResponse),
-                    _ => End::Stale,
-                };
-                self.end_oldest(link, end);
-                self.bury(link, End::TakenBack);
-            }
-            (Step::Close, Fate::Garbage) => {
-                self.end_oldest(link, End::Failed(Failure::MalformedResponse));
-                self.bury(link, End::TakenBack);
-            }
-            // It gives way to other endpoints.
-            (Step::Close, Fate::Kept) if answers > 0 && !carried && !waiting => self.forget(link),
-            (Step::Continue, Fate::Kept | Fate::Garbage) if answers == 0 => {}
-            (Step::Continue, Fate::Kept | Fate::Garbage) if carried && !waiting => {}
-            (Step::Idle, Fate::Kept) if answers > 0 && !carried && !waiting => {
-                let (_, _, afterwards) = foreseen.answers[answers - 1];
-                let arrived = state.peer.arrived;
-                match afterwards {
-                    Afterwards::Keep => {}
-                    Afterwards::Close(after) => {
-                        self.later(after, Todo::IdleClose { link, arrived })
-                    }
-                    Afterwards::Speak(after) => self.later(after, Todo::Speak { link, arrived }),
-                }
-            }
-            (Step::Send, Fate::Kept | Fate::Garbage) if answers > 0 && waiting => {
-                state.told = true;
-                self.write(link);
-            }
-            (step, fate) => {
-                self.broken(format!("link {link}: {step:?} after {answers} answers; {fate:?}"));
-            }
-        }
-    }
-
-    /// When the endpoint wants to hear again, by its answer.
-    fn retry_at(&self, answer: &Answer) -> Option<u64> {
-        let retry_after = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503))?;
-        Some(match retry_after {
-            RetryAfter::Seconds(seconds) => self.now + seconds * 1_000_000,
-            RetryAfter::UnixSeconds(at) => (at * 1_000_000).saturating_sub(WALL_START_US),
-        })
-    }
-
-    /// The connection ends, and the driver notices.
-    pub fn end(&mut self, link: u32, closed: Closed) {
-        let state = &self.links[link as usize];
-        if state.state != State::Open {
-            return;
-        }
-        let current = state.peer.current(state.handed).0;
-        let retry_at = current.and_then(|said| self.retry_at(&said.answer));
-        let end = state.end_of_oldest(closed, retry_at);
-        self.end_as(link, closed, end);
-    }
-
-    fn end_as(&mut self, link: u32, closed: Closed, end: End) {
-        let state = &self.links[link as usize];
-        let (shard, id) = (state.shard, state.id);
-        self.forget_slot(link);
-        self.with_shard(shard, Why::Other, |shard, now| shard.handle_closed(now, id, closed));
-        self.end_oldest(link, end);
-        self.bury(link, End::TakenBack);
     }
 
     /// The connections of a shard that are open.
