@@ -9,5 +9,6 @@ pub mod machine;
 pub mod report;
 pub mod result;
 pub mod run;
+pub mod scenario;
 pub mod sink;
 pub mod verify;

@@ -1,7 +1,7 @@
 //! The load-test harness of Ferrite Webhooks, as one program.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{caller, compare, idle, report, run, sink, verify};
+use ferrite_loadtest::{caller, compare, idle, report, run, scenario, sink, verify};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -28,6 +28,12 @@ enum Command {
     Idle(idle::Options),
     /// Judge the histories of both sides of a run.
     Verify(verify::Options),
+    /// Steady events against a receiver that misbehaves, for long; a verdict.
+    Soak(scenario::soak::Options),
+    /// What one bad endpoint costs the others; a verdict.
+    Isolation(scenario::isolation::Options),
+    /// Receivers that break in the middle, stall, or are killed; a verdict.
+    Chaos(scenario::chaos::Options),
     /// Write one HTML page that shows result files.
     Report(report::Options),
 }
@@ -49,11 +55,17 @@ fn execute(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Compare(options) => compare::run(&options)?,
         Command::Caller(options) => caller::run(&options)?,
         Command::Idle(options) => idle::run(&options)?,
-        Command::Verify(options) if !verify::verify(&options)?.passed => {
-            return Ok(ExitCode::FAILURE);
+        Command::Verify(options) => return Ok(verdict(verify::verify(&options)?.passed)),
+        Command::Soak(options) => return Ok(verdict(scenario::soak::soak(&options)?)),
+        Command::Isolation(options) => {
+            return Ok(verdict(scenario::isolation::isolation(&options)?));
         }
-        Command::Verify(_) => {}
+        Command::Chaos(options) => return Ok(verdict(scenario::chaos::chaos(&options)?)),
         Command::Report(options) => report::report(&options)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn verdict(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

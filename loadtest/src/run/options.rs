@@ -134,6 +134,10 @@ pub struct Options {
     /// Write what was accepted to this file, for `verify`.
     #[arg(long, value_name = "FILE", conflicts_with = "latency")]
     pub history: Option<PathBuf>,
+    /// Further webhooks, which match every event and whose deliveries are not measured: for
+    /// whoever asks what they do to the others.
+    #[arg(skip)]
+    pub bystanders: Vec<String>,
     /// A name for tables and plots.
     #[arg(long, default_value = "")]
     pub label: String,

@@ -30,7 +30,13 @@ pub(super) fn webhooks(options: &Options, name: &str, urls: &[String]) -> Vec<Pl
         };
         Planned { name, url, pattern }
     };
-    (0..options.webhooks as usize).map(plan).collect()
+    let bystander = |(number, url): (usize, &String)| Planned {
+        name: format!("{name}-bystander-{number}"),
+        url: url.clone(),
+        pattern: format!("{}*", escaped(options.key_prefix())),
+    };
+    let bystanders = options.bystanders.iter().enumerate().map(bystander);
+    (0..options.webhooks as usize).map(plan).chain(bystanders).collect()
 }
 
 /// A glob that matches `text` only.
