@@ -1,6 +1,6 @@
 //! What an event costs its caller's thread: every call of `offer` timed, at steady rates.
 
-use crate::compare::wait;
+use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, WebhookConfig, WebhookError, WebhookManager, WebhookOptions,
     WhenFull,

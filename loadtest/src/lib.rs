@@ -12,3 +12,4 @@ pub mod run;
 pub mod scenario;
 pub mod sink;
 pub mod verify;
+pub mod wait;

@@ -8,21 +8,11 @@ use ferrite::webhooks::{
 use ferrite_loadtest::history::HistoryLine;
 use ferrite_loadtest::sink::{Faults, Options, Sink};
 use ferrite_loadtest::verify::{self, Rules};
+use ferrite_loadtest::wait::wait;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 #[track_caller]
 fn eventually(what: &str, done: impl Fn() -> bool) {

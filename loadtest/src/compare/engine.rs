@@ -1,6 +1,7 @@
 //! The engine as a sender: one worker, and a caller that offers events on the same core.
 
 use super::peer::{Sender, Sent, Stage};
+use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, Signatures, WebhookConfig, WebhookManager, WebhookOptions,
     WhenFull,
@@ -97,16 +98,4 @@ pub(crate) fn offer(
 /// Keys of one length, so that all requests are as long as the captured one.
 pub(crate) fn key(number: u64) -> String {
     format!("order:{number:04}")
-}
-
-/// Waits for a future of the engine.
-pub(crate) fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

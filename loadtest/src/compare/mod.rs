@@ -14,7 +14,6 @@ mod rounds;
 pub(crate) mod sink;
 mod table;
 
-pub(crate) use engine::wait;
 pub use message::Message;
 
 use crate::result::{ComparisonResult, Machine, PeerResult, ResultFile};

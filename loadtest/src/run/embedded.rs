@@ -5,6 +5,7 @@ use super::error::RunError;
 use super::options::Options;
 use super::plan::Planned;
 use crate::history::HistoryLine;
+use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, WebhookConfig, WebhookManager, WebhookOptions, WhenFull,
 };
@@ -174,17 +175,5 @@ impl Channel for EmbeddedChannel {
 
     fn finish(self, _: &mut Accepted) -> Result<(), RunError> {
         Ok(())
-    }
-}
-
-/// Runs a future of the engine; most are ready at once.
-pub(super) fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -60,7 +60,7 @@ pub enum Step {
     /// There are requests to write: call [`Shard::write_requests`], unless a write is under way;
     /// then after it.
     Send,
-    /// Nothing to do: wait for [`Action::Wake`], and watch for bytes or the end.
+    /// Nothing to do: wait for [`Action::Wake`](super::Action::Wake), and watch for bytes or the end.
     Idle,
     /// Close it; the shard has forgotten it.
     Close,
