@@ -11,13 +11,21 @@ impl Machine {
         let kernel = [read("/proc/sys/kernel/ostype"), read("/proc/sys/kernel/osrelease")];
         Machine {
             processor: field(&read("/proc/cpuinfo"), "model name").to_owned(),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            // Not what this thread may use, which may be pinned to one of them.
+            cores: cores(&read("/proc/cpuinfo")),
             memory_bytes: kibibytes(field(&read("/proc/meminfo"), "MemTotal")) * 1024,
             kernel: kernel.each_ref().map(|part| part.trim()).join(" "),
             measured_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// How many processors the kernel lists.
+fn cores(text: &str) -> usize {
+    text.lines()
+        .filter(|line| line.split(':').next().is_some_and(|key| key.trim() == "processor"))
+        .count()
 }
 
 /// The value in the first line `name : value`.
@@ -43,6 +51,7 @@ mod tests {
         let text = "processor\t: 0\nmodel name\t: Some CPU @ 2.8GHz\nmodel name\t: other\n";
         assert_eq!(field(text, "model name"), "Some CPU @ 2.8GHz");
         assert_eq!(field(text, "stepping"), "");
+        assert_eq!(cores("processor\t: 0\nmodel name\t: processor\n\nprocessor\t: 1\n"), 2);
         assert_eq!((kibibytes("16384 kB"), kibibytes("")), (16384, 0));
     }
 

@@ -23,7 +23,7 @@ pub enum ResultFile {
 pub struct Machine {
     /// Model of the processor.
     pub processor: String,
-    /// Cores that the process may use.
+    /// Its cores.
     pub cores: usize,
     /// Memory, in bytes.
     pub memory_bytes: u64,
