@@ -434,24 +434,31 @@ fn it_works_on_epoll_too() {
     eventually("all is delivered", || manager.stats("w").unwrap().delivered == 100);
 }
 
+/// A receiver that answers so many requests together, and a webhook with one connection to it that
+/// has delivered its first event: it may carry as many from now on.
+fn pipelined(at_once: usize) -> (Pipelined, WebhookManager) {
+    let habit = Habit { together: at_once, per_connection: usize::MAX };
+    let receiver = Pipelined::start(habit, |stream| stream);
+    let manager = WebhookManager::new(config(1));
+    let url = format!("http://127.0.0.1:{}/hook", receiver.port);
+    let options = WebhookOptions {
+        pipeline: Some(at_once as u32),
+        concurrency: Some(at_once as u32),
+        ..WebhookOptions::default()
+    };
+    block_on(manager.create("w", &url, options)).unwrap();
+    block_on(manager.trigger(set("first", "0"))).unwrap();
+    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    (receiver, manager)
+}
+
 /// `PIPELINE`: a connection carries so many requests at once. The receiver answers none before it
 /// has read them all, so they cannot have gone out one after the other.
 #[test]
 fn a_connection_carries_many_requests_at_once() {
     const AT_ONCE: usize = 16;
     const VERSIONS: usize = 20;
-    let habit = Habit { together: AT_ONCE, per_connection: usize::MAX };
-    let receiver = Pipelined::start(habit, |stream| stream);
-    let manager = WebhookManager::new(config(1));
-    let url = format!("http://127.0.0.1:{}/hook", receiver.port);
-    let options = WebhookOptions {
-        pipeline: Some(AT_ONCE as u32),
-        concurrency: Some(AT_ONCE as u32),
-        ..WebhookOptions::default()
-    };
-    block_on(manager.create("w", &url, options)).unwrap();
-    block_on(manager.trigger(set("first", "0"))).unwrap();
-    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    let (receiver, manager) = pipelined(AT_ONCE);
     for version in 0..VERSIONS {
         for key in 0..AT_ONCE {
             block_on(manager.trigger(set(&format!("k{key}"), &version.to_string()))).unwrap();
@@ -469,18 +476,7 @@ fn a_connection_carries_many_requests_at_once() {
 #[test]
 fn large_requests_stand_behind_each_other() {
     const AT_ONCE: usize = 32;
-    let habit = Habit { together: AT_ONCE, per_connection: usize::MAX };
-    let receiver = Pipelined::start(habit, |stream| stream);
-    let manager = WebhookManager::new(config(1));
-    let url = format!("http://127.0.0.1:{}/hook", receiver.port);
-    let options = WebhookOptions {
-        pipeline: Some(AT_ONCE as u32),
-        concurrency: Some(AT_ONCE as u32),
-        ..WebhookOptions::default()
-    };
-    block_on(manager.create("w", &url, options)).unwrap();
-    block_on(manager.trigger(set("first", "0"))).unwrap();
-    eventually("the first is delivered", || manager.stats("w").unwrap().delivered == 1);
+    let (receiver, manager) = pipelined(AT_ONCE);
     let large = "x".repeat(50_000);
     for key in 0..AT_ONCE {
         block_on(manager.trigger(set(&format!("k{key}"), &large))).unwrap();

@@ -271,7 +271,7 @@ async fn exchange(
                 match result {
                     Ok(_) => has_more |= worker.handle_written(link.id),
                     Err(_) => {
-                        let now = worker.now();
+                        now = worker.now();
                         worker.with_shard(|shard| shard.handle_write_failed(now, link.id));
                     }
                 }

@@ -125,14 +125,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(generation: u32, endpoint: usize, reader: ResponseReader) -> Self {
+    pub(super) fn new(generation: u32, endpoint: usize) -> Self {
         Connection {
             generation,
             endpoint,
             exchanges: VecDeque::new(),
             written: 0,
             writing: Writing::Over,
-            reader,
+            reader: ResponseReader::new(),
             idle_since: Tick::default(),
             answered: 0,
             closing: false,

@@ -6,7 +6,7 @@
 use super::connections::{Connection, Target};
 use super::{Action, Shard};
 use crate::base::time::Tick;
-use crate::core::http::response::{HeadMemo, ResponseReader};
+use crate::core::http::response::HeadMemo;
 use crate::core::snapshot::Definition;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -209,7 +209,7 @@ impl Shard {
 
     pub(super) fn open_connection_now(&mut self, endpoint: usize) -> u32 {
         let generation = self.next_generation();
-        let connection = Connection::new(generation, endpoint, ResponseReader::new());
+        let connection = Connection::new(generation, endpoint);
         let index = self.connections.insert(connection) as u32;
         let state = &mut self.endpoints[endpoint];
         state.open += 1;
