@@ -274,5 +274,5 @@ fn what_a_closed_connection_leaves_unanswered_is_sent_again() {
     assert_eq!((stats.delivered, stats.attempts), (200, 200));
     let arrivals = receiver.arrivals();
     assert!(arrivals.len() > 200, "some were read and not answered");
-    support::assert_in_order(&arrivals, 20, 10);
+    receiver.assert_in_order(20, 10);
 }
