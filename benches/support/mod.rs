@@ -53,7 +53,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         pending_max: usize::MAX >> 1,
         workers: 1,
         verify_tls: true,
-        allowed_hosts: Vec::new(),
+        addresses: Arc::default(),
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {

@@ -35,6 +35,9 @@ pub enum Failure {
     Status(u16),
     /// The worker broke down during the exchange; a bug in the engine.
     Internal,
+    /// The endpoint's name has only addresses that webhooks may not lead to (`block_private`,
+    /// `allowed_hosts`); nothing was sent.
+    AddressForbidden,
 }
 
 impl Failure {
@@ -55,6 +58,7 @@ impl Failure {
             Failure::ResponseTooLarge => "response-too-large",
             Failure::Status(_) => "http-status",
             Failure::Internal => "internal",
+            Failure::AddressForbidden => "address-forbidden",
         }
     }
 

@@ -3,9 +3,11 @@
 //! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
 //! the simulator drive the same code.
 
+pub mod address_policy;
 pub mod event;
 pub mod failure;
 pub mod glob;
+pub mod host_rules;
 pub mod http;
 pub mod json;
 pub mod ledger;

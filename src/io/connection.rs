@@ -7,6 +7,7 @@
 use super::dns::Addresses;
 use super::signal::Signal;
 use super::tls::{Incoming, TlsSession};
+use super::vetting;
 use super::worker::Worker;
 use crate::base::limits;
 use crate::base::time::Now;
@@ -16,7 +17,6 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf
 use monoio::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -132,9 +132,12 @@ async fn connect(
     addresses: &[std::net::IpAddr],
     port: u16,
 ) -> Result<Result<TcpStream, Failure>, Cancelled> {
-    let mut failure = Failure::Resolve;
+    let found_none = addresses.is_empty();
+    // What is asked about is what is connected to (SEC-1).
+    let addresses = vetting::permitted(&worker.parts.addresses, addresses, port);
+    let mut failure = if found_none { Failure::Resolve } else { Failure::AddressForbidden };
     for (tried, &address) in addresses.iter().enumerate() {
-        let attempt = TcpStream::connect_addr(SocketAddr::new(address, port));
+        let attempt = TcpStream::connect_addr(address);
         // Each address gets its part of the time that is left.
         let deadline = worker.with_shard(|shard| shard.deadline(link.id)).unwrap_or_default();
         let left_us = deadline.since_us(worker.now().tick);

@@ -11,6 +11,7 @@ mod driver;
 pub mod ringer;
 mod signal;
 pub mod tls;
+mod vetting;
 pub mod worker;
 
 pub use driver::{DriverKind, detect as detect_driver};

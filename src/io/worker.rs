@@ -15,6 +15,7 @@ use super::signal::Signal;
 use super::tls::TlsSettings;
 use crate::base::limits;
 use crate::base::time::{Clock, Now, Tick};
+use crate::core::address_policy::AddressPolicy;
 use crate::core::packed;
 use crate::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, TestOutcome};
 use crate::core::snapshot::{Definition, Published};
@@ -79,6 +80,8 @@ pub struct WorkerParts {
     pub room: Arc<Room>,
     /// Resolves names.
     pub resolver: Arc<Resolver>,
+    /// Where connections may lead.
+    pub addresses: Arc<AddressPolicy>,
     /// TLS settings, made for this worker.
     pub tls: TlsSettings,
     /// The engine's clock.

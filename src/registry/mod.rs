@@ -5,6 +5,7 @@ mod settings;
 pub use settings::{Auth, Settings, SettingsError};
 
 use crate::base::id::WebhookId;
+use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
 use crate::core::ledger::{Ledger, WebhookStatus};
 use crate::core::matcher::{Matcher, MatcherEntry};
@@ -43,8 +44,8 @@ pub struct RegistryConfig {
     pub workers: usize,
     /// Whether certificates are verified.
     pub verify_tls: bool,
-    /// Hosts that webhooks may name; empty allows every host.
-    pub allowed_hosts: Vec<String>,
+    /// Where webhooks may lead.
+    pub addresses: Arc<AddressPolicy>,
 }
 
 /// One webhook: what it was told, and what became of it.

@@ -103,6 +103,7 @@ struct Security {
     verify_ssl: Option<bool>,
     allowed_hosts: Option<Vec<String>>,
     ca_file: Option<PathBuf>,
+    block_private: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -243,6 +244,7 @@ fn apply_webhooks(
     put(&mut config.security.verify_ssl, webhooks.security.verify_ssl);
     put(&mut config.security.allowed_hosts, webhooks.security.allowed_hosts);
     config.security.ca_file = webhooks.security.ca_file;
+    put(&mut config.security.block_private, webhooks.security.block_private);
     apply_workers(webhooks.workers, &mut config.workers)
 }
 

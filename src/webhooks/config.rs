@@ -98,16 +98,28 @@ impl Default for QueueConfig {
 pub struct SecurityConfig {
     /// Whether certificates of `https://` endpoints are verified.
     pub verify_ssl: bool,
-    /// Hosts that webhooks may name; empty allows every host. A host is written as a name or an
-    /// address without brackets; a leading `*.` stands for any subdomain.
+    /// Hosts that webhooks may name; empty allows every host. An entry is a name, `*.` and a name
+    /// (those below it, not itself), an address, each with or without `:port`, a network such as
+    /// `10.0.0.0/8`, or `*` for every host. Names are compared as the URL spells them, in
+    /// canonical form. An address or a network in the list may be connected to although it is
+    /// forbidden otherwise; this process's own listeners only as an address with its port.
     pub allowed_hosts: Vec<String>,
     /// A PEM file with further trusted roots, beside those of the system.
     pub ca_file: Option<std::path::PathBuf>,
+    /// Whether webhooks may lead to the public Internet only: not to loopback, private and
+    /// reserved addresses. Link-local addresses (those of cloud metadata services among them),
+    /// multicast, broadcast and unspecified ones are forbidden in any case.
+    pub block_private: bool,
 }
 
 impl Default for SecurityConfig {
     fn default() -> Self {
-        SecurityConfig { verify_ssl: true, allowed_hosts: Vec::new(), ca_file: None }
+        SecurityConfig {
+            verify_ssl: true,
+            allowed_hosts: Vec::new(),
+            ca_file: None,
+            block_private: false,
+        }
     }
 }
 

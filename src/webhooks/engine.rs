@@ -1,15 +1,16 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
 use super::{
-    Admission, DeliveryRecord, EngineStats, EventRef, EventValue, TestReport, WebhookAuth,
-    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
-    WebhookUpdate, WhenFull,
+    Admission, DeliveryRecord, EngineStats, EventRef, EventValue, SecurityConfig, TestReport,
+    WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
+    WebhookStatus, WebhookUpdate, WhenFull,
 };
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::limits;
 use crate::base::oneshot::{Receiver, oneshot};
 use crate::base::random;
 use crate::base::time::{Clock, unix_us};
+use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::packed::{Stamp, pack};
@@ -18,7 +19,7 @@ use crate::core::shard::{ShardConfig, Shared, TestOutcome};
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
 use crate::io::DriverKind;
-use crate::io::dns::Resolver;
+use crate::io::dns::{Lookup, Resolver};
 use crate::io::ringer::{self, RingerHandle};
 use crate::io::tls::{TlsSettings, load_roots};
 use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
@@ -37,12 +38,25 @@ pub(super) struct Engine {
     registry: Result<Registry, WebhookError>,
     published: Option<Arc<Published>>,
     shared: Arc<Shared>,
+    /// Where webhooks may lead.
+    addresses: Arc<AddressPolicy>,
+    /// Answers instead of the operating system, in tests.
+    lookup: Option<FakeLookup>,
     room: Arc<Room>,
     hasher: KeyHasher,
     clock: Clock,
     running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+}
+
+/// Looks names up in tests. Its answers are not remembered.
+struct FakeLookup(Arc<Lookup>);
+
+impl std::fmt::Debug for FakeLookup {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("FakeLookup")
+    }
 }
 
 /// The engine's threads.
@@ -54,19 +68,20 @@ pub(super) struct Running {
 }
 
 impl Engine {
-    pub(super) fn new(config: WebhookConfig) -> Self {
+    pub(super) fn new(config: WebhookConfig, lookup: Option<Arc<Lookup>>) -> Self {
         let workers = match config.workers.workers {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             workers => workers,
         };
         let workers = workers.min(limits::WORKERS_MAX);
-        let registry = check(&config).and_then(|()| {
+        let addresses = check(&config).and_then(|()| policy_of(&config)).map(Arc::new);
+        let registry = addresses.clone().and_then(|addresses| {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
                 workers,
                 verify_tls: config.security.verify_ssl,
-                allowed_hosts: config.security.allowed_hosts.clone(),
+                addresses,
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
@@ -76,6 +91,8 @@ impl Engine {
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
             registry,
             shared: Arc::new(Shared::new(workers)),
+            addresses: addresses.unwrap_or_default(),
+            lookup: lookup.map(FakeLookup),
             room: Arc::new(Room::default()),
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
@@ -114,7 +131,11 @@ impl Engine {
         if !self.config.security.verify_ssl {
             tracing::warn!("verify_ssl is off: https endpoints are not verified");
         }
-        let resolver = Arc::new(Resolver::start().map_err(|error| fail(&error))?);
+        let resolver = match &self.lookup {
+            Some(FakeLookup(lookup)) => Resolver::start_forgetful(lookup.clone()),
+            None => Resolver::start(),
+        };
+        let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
         let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
@@ -134,6 +155,7 @@ impl Engine {
                 published: published.clone(),
                 room: self.room.clone(),
                 resolver: resolver.clone(),
+                addresses: self.addresses.clone(),
                 tls: TlsSettings::new(roots.clone()).map_err(|error| fail(&error))?,
                 clock: self.clock,
                 driver: driver.clone(),
@@ -157,6 +179,10 @@ impl Engine {
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(Running { workers, ringer, driver })
+    }
+
+    pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
+        self.addresses.add_own_listener(listener);
     }
 
     /// Tells the workers of a new snapshot. Events bring the news too; this is for deliveries
@@ -475,6 +501,12 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         }
     }
     Ok(())
+}
+
+fn policy_of(config: &WebhookConfig) -> Result<AddressPolicy, WebhookError> {
+    let SecurityConfig { block_private, allowed_hosts, .. } = &config.security;
+    AddressPolicy::new(*block_private, allowed_hosts)
+        .map_err(|error| WebhookError::Start(format!("configuration: allowed_hosts: {error}")))
 }
 
 fn mask_of(events: &[super::WebhookEvent]) -> EventMask {

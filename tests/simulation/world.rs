@@ -173,7 +173,7 @@ impl World {
             pending_max: plan.pending_max,
             workers: plan.shards,
             verify_tls: true,
-            allowed_hosts: Vec::new(),
+            addresses: Arc::default(),
         })
         .expect("a registry without webhooks");
         let shared = Arc::new(Shared::new(plan.shards));

@@ -56,6 +56,7 @@ fn settings(state: &State) -> Vec<(&'static str, String)> {
         ("webhooks.queue.persistence", webhooks.queue.persistence.to_string()),
         ("webhooks.security.verify_ssl", webhooks.security.verify_ssl.to_string()),
         ("webhooks.security.allowed_hosts", webhooks.security.allowed_hosts.join(" ")),
+        ("webhooks.security.block_private", webhooks.security.block_private.to_string()),
     ]
 }
 

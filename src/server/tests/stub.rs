@@ -216,4 +216,6 @@ impl Engine for StubEngine {
     fn shutdown(&self, _: Duration) -> DrainReport {
         DrainReport::default()
     }
+
+    fn add_own_listener(&self, _: std::net::SocketAddr) {}
 }
