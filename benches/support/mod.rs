@@ -52,7 +52,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         webhooks_max: 1,
         pending_max: usize::MAX >> 1,
         workers: 1,
-        verify_tls: true,
+        tls_profiles: Default::default(),
         addresses: Arc::default(),
     };
     let registry = Registry::new(config).unwrap();
@@ -75,6 +75,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         timeout_ms: 5000,
         concurrency: 64,
         pipeline: 1,
+        tls_profile: None,
     };
     registry.create("w", settings, 0).unwrap();
     registry

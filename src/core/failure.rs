@@ -38,6 +38,10 @@ pub enum Failure {
     /// The endpoint's name has only addresses that webhooks may not lead to (`block_private`,
     /// `allowed_hosts`); nothing was sent.
     AddressForbidden,
+    /// The endpoint wants a client certificate, or another one than it was shown.
+    TlsClientCertificate,
+    /// The endpoint and the engine have no version or cipher of TLS in common.
+    TlsIncompatible,
 }
 
 impl Failure {
@@ -59,6 +63,8 @@ impl Failure {
             Failure::Status(_) => "http-status",
             Failure::Internal => "internal",
             Failure::AddressForbidden => "address-forbidden",
+            Failure::TlsClientCertificate => "tls-client-certificate",
+            Failure::TlsIncompatible => "tls-incompatible",
         }
     }
 

@@ -116,7 +116,7 @@ async fn open(
     if !endpoint.secure {
         return Ok(Ok((stream, None)));
     }
-    match worker.parts.tls.connect(&endpoint.host, target.verify_tls) {
+    match worker.parts.tls.connect(&endpoint.host, target.tls_profile.as_ref()) {
         Err(failure) => Ok(Err(failure)),
         Ok(mut session) => {
             let shaken = until_closed(link, shake_hands(&mut stream, &mut session)).await?;
@@ -361,7 +361,7 @@ impl Wire {
         match incoming {
             Ok(Incoming::Open) => step,
             Ok(Incoming::Finished) => closed(Closed::Orderly),
-            Err(_) => closed(Closed::Broken),
+            Err(failure) => closed(Closed::Failed(failure)),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::core::event::EventMask;
 use crate::core::ledger::{Ledger, WebhookStatus};
 use crate::core::matcher::{Matcher, MatcherEntry};
 use crate::core::snapshot::{Definition, Published, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a change was refused.
@@ -42,8 +42,8 @@ pub struct RegistryConfig {
     pub pending_max: usize,
     /// Workers, each with its part of every ledger.
     pub workers: usize,
-    /// Whether certificates are verified.
-    pub verify_tls: bool,
+    /// Names of the TLS profiles.
+    pub tls_profiles: BTreeSet<Arc<str>>,
     /// Where webhooks may lead.
     pub addresses: Arc<AddressPolicy>,
 }

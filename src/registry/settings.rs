@@ -70,6 +70,8 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// The TLS profile, by name; `None` for the configuration's own.
+    pub tls_profile: Option<String>,
 }
 
 impl fmt::Debug for Settings {
@@ -99,6 +101,9 @@ pub enum SettingsError {
     /// The URL leads to an address that webhooks may not lead to.
     #[error(transparent)]
     AddressForbidden(Forbidden),
+    /// The configuration has no TLS profile of that name.
+    #[error("no TLS profile '{0}' in the configuration")]
+    TlsProfile(String),
     /// A number is outside its range.
     #[error("{name} must be between {min} and {max}")]
     Range {
@@ -140,6 +145,18 @@ fn forbidden(reason: Forbidden) -> SettingsError {
     }
 }
 
+/// The profile called `name`, if it matters: all webhooks of a plain endpoint share connections.
+fn tls_profile(
+    name: Option<&str>,
+    endpoint: &Endpoint,
+    config: &RegistryConfig,
+) -> Result<Option<Arc<str>>, SettingsError> {
+    let Some(name) = name else { return Ok(None) };
+    let profile = config.tls_profiles.get(name);
+    let profile = profile.ok_or_else(|| SettingsError::TlsProfile(name.to_owned()))?;
+    Ok(endpoint.secure().then(|| profile.clone()))
+}
+
 impl Settings {
     /// Checks everything and compiles it.
     pub(super) fn compile(
@@ -158,6 +175,7 @@ impl Settings {
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         config.addresses.check_endpoint(&endpoint).map_err(forbidden)?;
+        let tls_profile = tls_profile(self.tls_profile.as_deref(), &endpoint, config)?;
         let authorization = match &self.auth {
             Auth::None => None,
             Auth::Bearer(token) => Some(Authorization::bearer(token).map_err(invalid)?),
@@ -173,7 +191,7 @@ impl Settings {
         Ok(Definition {
             id,
             name: name.to_owned(),
-            target: Target { endpoint: endpoint.key().clone(), verify_tls: config.verify_tls },
+            target: Target { endpoint: endpoint.key().clone(), tls_profile },
             head,
             signing,
             retry: self.retry,

@@ -2,7 +2,9 @@
 
 use super::settings::ServerSettings;
 use crate::base::limits;
+use crate::webhooks::TlsProfile;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -104,6 +106,29 @@ struct Security {
     allowed_hosts: Option<Vec<String>>,
     ca_file: Option<PathBuf>,
     block_private: Option<bool>,
+    client_cert_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
+    tls_profiles: BTreeMap<String, Profile>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Profile {
+    verify_ssl: Option<bool>,
+    ca_file: Option<PathBuf>,
+    client_cert_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
+}
+
+impl From<Profile> for TlsProfile {
+    fn from(profile: Profile) -> Self {
+        TlsProfile {
+            verify_ssl: profile.verify_ssl.unwrap_or(true),
+            ca_file: profile.ca_file,
+            client_cert_file: profile.client_cert_file,
+            client_key_file: profile.client_key_file,
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -245,6 +270,14 @@ fn apply_webhooks(
     put(&mut config.security.allowed_hosts, webhooks.security.allowed_hosts);
     config.security.ca_file = webhooks.security.ca_file;
     put(&mut config.security.block_private, webhooks.security.block_private);
+    config.security.client_cert_file = webhooks.security.client_cert_file;
+    config.security.client_key_file = webhooks.security.client_key_file;
+    config.security.tls_profiles = webhooks
+        .security
+        .tls_profiles
+        .into_iter()
+        .map(|(name, profile)| (name, profile.into()))
+        .collect();
     apply_workers(webhooks.workers, &mut config.workers)
 }
 

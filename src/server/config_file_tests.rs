@@ -63,6 +63,14 @@ fn every_key_is_taken() {
         [webhooks.security]
         ca_file = "/ca.pem"
         allowed_hosts = ["a.example"]
+        block_private = true
+        client_cert_file = "/cert.pem"
+        client_key_file = "/key.pem"
+        [webhooks.security.tls_profiles.lab]
+        verify_ssl = false
+        ca_file = "/lab.pem"
+        client_cert_file = "/lab-cert.pem"
+        client_key_file = "/lab-key.pem"
         [webhooks.workers]
         workers = 2
         pin_cores = [0, 1]
@@ -79,6 +87,10 @@ fn every_key_is_taken() {
     assert_eq!((settings.databases, settings.maxclients), (2, 5));
     assert_eq!(settings.webhooks.workers.pin_cores, [0, 1]);
     assert!(settings.webhooks.workers.force_epoll);
+    let security = &settings.webhooks.security;
+    assert!(security.block_private && security.client_cert_file.is_some());
+    let lab = &security.tls_profiles["lab"];
+    assert!(!lab.verify_ssl && lab.ca_file == Some("/lab.pem".into()));
     assert!(!format!("{settings:?}").contains("\"p\""));
 }
 

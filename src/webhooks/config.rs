@@ -1,6 +1,8 @@
 //! Configuration of the engine. The names are those of the specification's TOML.
 
 use crate::base::limits;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Configuration of a [`WebhookManager`](super::WebhookManager).
 #[derive(Clone, PartialEq, Debug)]
@@ -105,11 +107,45 @@ pub struct SecurityConfig {
     /// forbidden otherwise; this process's own listeners only as an address with its port.
     pub allowed_hosts: Vec<String>,
     /// A PEM file with further trusted roots, beside those of the system.
-    pub ca_file: Option<std::path::PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// Whether webhooks may lead to the public Internet only: not to loopback, private and
     /// reserved addresses. Link-local addresses (those of cloud metadata services among them),
     /// multicast, broadcast and unspecified ones are forbidden in any case.
     pub block_private: bool,
+    /// A PEM file with the certificate that the engine shows to endpoints that ask for one,
+    /// followed by those that lead to its root. Needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with the private key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Further TLS settings that webhooks may choose by name
+    /// ([`WebhookOptions::tls_profile`](super::WebhookOptions::tls_profile)) instead of
+    /// `verify_ssl`, `ca_file` and the client certificate of this section. Files are named only
+    /// here, by who runs the engine, and not by who makes webhooks.
+    pub tls_profiles: BTreeMap<String, TlsProfile>,
+}
+
+/// TLS settings that webhooks may choose by name.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TlsProfile {
+    /// Whether certificates are verified.
+    pub verify_ssl: bool,
+    /// A PEM file with further trusted roots, beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with the engine's certificate, followed by those that lead to its root.
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with the private key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+}
+
+impl Default for TlsProfile {
+    fn default() -> Self {
+        TlsProfile {
+            verify_ssl: true,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+        }
+    }
 }
 
 impl Default for SecurityConfig {
@@ -119,6 +155,9 @@ impl Default for SecurityConfig {
             allowed_hosts: Vec::new(),
             ca_file: None,
             block_private: false,
+            client_cert_file: None,
+            client_key_file: None,
+            tls_profiles: BTreeMap::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
+use super::tls::{tls_material, tls_profile_names};
 use super::{
     Admission, DeliveryRecord, EngineStats, EventRef, EventValue, SecurityConfig, TestReport,
     WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
@@ -21,7 +22,7 @@ use crate::inbox::Room;
 use crate::io::DriverKind;
 use crate::io::dns::{Lookup, Resolver};
 use crate::io::ringer::{self, RingerHandle};
-use crate::io::tls::{TlsSettings, load_roots};
+use crate::io::tls::TlsSettings;
 use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
 use crate::registry::{
     Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
@@ -80,7 +81,7 @@ impl Engine {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
                 workers,
-                verify_tls: config.security.verify_ssl,
+                tls_profiles: tls_profile_names(&config.security),
                 addresses,
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
@@ -122,14 +123,11 @@ impl Engine {
     fn start(&self) -> Result<Running, WebhookError> {
         let fail = |error: &dyn std::fmt::Display| WebhookError::Start(error.to_string());
         let published = self.registry()?.published().clone();
-        let roots = load_roots(self.config.security.ca_file.as_deref()).map_err(|e| fail(&e))?;
+        let material = tls_material(&self.config.security).map_err(|error| fail(&error))?;
         let driver = crate::io::detect_driver(self.config.workers.force_epoll);
         match &driver {
             DriverKind::Epoll(why) => tracing::warn!("workers run on epoll: {why}"),
             driver => tracing::info!("workers run on {driver}"),
-        }
-        if !self.config.security.verify_ssl {
-            tracing::warn!("verify_ssl is off: https endpoints are not verified");
         }
         let resolver = match &self.lookup {
             Some(FakeLookup(lookup)) => Resolver::start_forgetful(lookup.clone()),
@@ -156,7 +154,7 @@ impl Engine {
                 room: self.room.clone(),
                 resolver: resolver.clone(),
                 addresses: self.addresses.clone(),
-                tls: TlsSettings::new(roots.clone()).map_err(|error| fail(&error))?,
+                tls: TlsSettings::new(&material).map_err(|error| fail(&error))?,
                 clock: self.clock,
                 driver: driver.clone(),
                 pin_core: match options.pin_cores.len() {
@@ -233,6 +231,7 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            tls_profile: options.tls_profile,
         }
     }
 
@@ -540,6 +539,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.tls_profile, update.tls_profile);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -579,6 +579,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
+        tls_profile: settings.tls_profile.clone(),
     }
 }
 

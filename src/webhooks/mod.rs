@@ -9,6 +9,7 @@ mod error;
 mod manager;
 mod options;
 mod report;
+mod tls;
 mod trigger;
 
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
@@ -16,7 +17,9 @@ pub use crate::core::failure::Failure;
 pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
-pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
+pub use config::{
+    DeliveryConfig, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
+};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};

@@ -57,6 +57,10 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// The TLS profile for an `https://` endpoint, one of
+    /// [`SecurityConfig::tls_profiles`](super::SecurityConfig::tls_profiles); `None` for the
+    /// configuration's own settings.
+    pub tls_profile: Option<String>,
 }
 
 impl WebhookOptions {
@@ -79,6 +83,7 @@ impl Default for WebhookOptions {
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            tls_profile: None,
         }
     }
 }
@@ -100,6 +105,7 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("tls_profile", &self.tls_profile)
             .finish()
     }
 }
@@ -133,6 +139,8 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// The TLS profile; `Some(None)` for the configuration's own settings.
+    pub tls_profile: Option<Option<String>>,
 }
 
 impl fmt::Debug for WebhookUpdate {

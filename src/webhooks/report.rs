@@ -70,6 +70,8 @@ pub struct WebhookInfo {
     pub pipeline: u32,
     /// Its counters.
     pub stats: WebhookStats,
+    /// Its TLS profile; `None` for the configuration's own settings.
+    pub tls_profile: Option<String>,
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

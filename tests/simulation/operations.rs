@@ -85,6 +85,7 @@ impl World {
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            tls_profile: None,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");

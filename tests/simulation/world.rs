@@ -172,7 +172,7 @@ impl World {
             webhooks_max: 1000,
             pending_max: plan.pending_max,
             workers: plan.shards,
-            verify_tls: true,
+            tls_profiles: Default::default(),
             addresses: Arc::default(),
         })
         .expect("a registry without webhooks");

@@ -79,6 +79,7 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const TLS_PROFILE: Argument = option("tls-profile", "TLS_PROFILE", "string");
 
 const CREATE: &[Argument] = &[
     NAME,
@@ -97,6 +98,7 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    TLS_PROFILE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -116,6 +118,7 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    TLS_PROFILE,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];

@@ -26,9 +26,10 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    TlsProfile,
 }
 
-const KEYWORDS: [(&str, Keyword); 15] = [
+const KEYWORDS: [(&str, Keyword); 16] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -44,6 +45,7 @@ const KEYWORDS: [(&str, Keyword); 15] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("TLS_PROFILE", Keyword::TlsProfile),
 ];
 
 impl Keyword {
@@ -88,6 +90,7 @@ pub(super) struct Options {
     concurrency: Option<u32>,
     pipeline: Option<u32>,
     batch: Option<()>,
+    tls_profile: Option<String>,
 }
 
 impl Options {
@@ -159,6 +162,7 @@ impl Options {
             Keyword::BatchSize => {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
             }
+            Keyword::TlsProfile => set(&mut self.tls_profile, name, text(name, values[0])?)?,
             Keyword::Events => {}
         }
         Ok(rest)
@@ -215,10 +219,11 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            tls_profile: self.tls_profile.filter(|name| !name.is_empty()),
         }
     }
 
-    /// As changes to a webhook. An empty secret stops signing.
+    /// As changes to a webhook. An empty secret stops signing; an empty TLS profile is none.
     pub fn into_update(self) -> WebhookUpdate {
         WebhookUpdate {
             url: self.url,
@@ -237,6 +242,7 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            tls_profile: self.tls_profile.map(|name| Some(name).filter(|name| !name.is_empty())),
         }
     }
 }
@@ -345,7 +351,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE",
+             FALSE Tls_Profile lab",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
@@ -358,6 +364,7 @@ mod tests {
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
         assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::Ferrite));
+        assert_eq!(options.tls_profile.as_deref(), Some("lab"));
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("timeout_ms", Value::Number(info.timeout_ms)),
         ("concurrency", Value::Number(u64::from(info.concurrency))),
         ("pipeline", Value::Number(u64::from(info.pipeline))),
+        ("tls_profile", Value::or_nothing(info.tls_profile.as_deref(), Value::Text)),
     ]);
     fields.extend(more_counters(stats));
     write_map(reply, &fields);

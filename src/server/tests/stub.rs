@@ -177,6 +177,7 @@ impl Engine for StubEngine {
             timeout_ms: 5000,
             concurrency: 64,
             pipeline: 1,
+            tls_profile: None,
             stats: STATS,
         })
     }
