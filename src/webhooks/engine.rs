@@ -13,6 +13,7 @@ use crate::base::random;
 use crate::base::time::{Clock, unix_us};
 use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
+use crate::core::http::shown_url::shown_url;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
@@ -563,7 +564,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let (settings, ledger) = (&webhook.settings, &webhook.definition.ledger);
     WebhookInfo {
         name,
-        url: settings.url.clone(),
+        url: shown_url(&settings.url),
         pattern: settings.pattern.clone(),
         events: settings.events.iter().collect(),
         status: ledger.status(),

@@ -1,6 +1,7 @@
 //! What a webhook can be told.
 
 use super::{RetryBackoff, Signatures, WebhookEvent};
+use crate::core::http::shown_url::shown_url;
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -147,7 +148,7 @@ impl fmt::Debug for WebhookUpdate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("WebhookUpdate")
-            .field("url", &self.url)
+            .field("url", &self.url.as_deref().map(shown_url))
             .field("pattern", &self.pattern)
             .field("events", &self.events)
             .field("auth", &self.auth)

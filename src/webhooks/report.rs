@@ -38,7 +38,7 @@ pub struct WebhookStats {
 pub struct WebhookInfo {
     /// Its name.
     pub name: String,
-    /// Its endpoint.
+    /// Its endpoint, without the values of the query.
     pub url: String,
     /// Which keys.
     pub pattern: String,

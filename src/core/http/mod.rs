@@ -6,3 +6,4 @@ pub mod headers;
 pub mod request;
 pub mod response;
 mod response_head;
+pub mod shown_url;
