@@ -15,5 +15,7 @@ mod languages;
 mod process;
 #[path = "clients/quick_start.rs"]
 mod quick_start;
+#[path = "clients/secrets.rs"]
+mod secrets;
 #[path = "clients/writes.rs"]
 mod writes;

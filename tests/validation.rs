@@ -226,3 +226,48 @@ fn nothing_from_an_event_reaches_the_head_but_its_id() {
 
 const KNOWN: [&str; 6] =
     ["Host", "User-Agent", "Content-Type", "Content-Length", "X-Mine", "Authorization"];
+
+/// SEC-3: `Debug` of everything public shows no secret.
+#[test]
+fn debug_shows_no_secret() {
+    let auth = |basic: bool| match basic {
+        true => WebhookAuth::Basic { user: "u".to_owned(), password: "hunter2".to_owned() },
+        false => WebhookAuth::Bearer("hunter2".to_owned()),
+    };
+    let mut config = WebhookConfig::default();
+    config.workers.workers = 1;
+    config.security.proxy = Some("http://user:hunter2@127.0.0.1:1".into());
+    let manager = WebhookManager::new(config.clone());
+    let mut shown = vec![format!("{config:?}"), format!("{:?}", config.security.proxy)];
+    for basic in [false, true] {
+        let name = format!("w{basic}");
+        let url = "http://a.test/?hunter2=1&token=hunter2".replace("hunter2=1", "a=hunter2");
+        let options = WebhookOptions {
+            auth: Some(auth(basic)),
+            headers: vec![("X-Key".to_owned(), "hunter2".to_owned())],
+            secret: Some("hunter2".to_owned()),
+            timeout_ms: Some(1000),
+            ..WebhookOptions::default()
+        };
+        let update = WebhookUpdate {
+            url: Some(url.clone()),
+            auth: Some(Some(auth(basic))),
+            headers: Some(options.headers.clone()),
+            secret: Some(options.secret.clone()),
+            ..WebhookUpdate::default()
+        };
+        shown.push(format!("{options:?} {update:?} {:?}", auth(basic)));
+        block_on(manager.create(&name, &url, options)).unwrap();
+        block_on(manager.update(&name, update)).unwrap();
+        shown.push(format!("{:?}", block_on(manager.test(&name)).unwrap()));
+        shown.push(format!("{:?}", manager.info(&name).unwrap()));
+        shown.push(format!("{:?}", manager.deliveries(&name, 10).unwrap()));
+    }
+    shown.push(format!("{:?} {:?}", manager.list(), manager.engine_stats()));
+    shown.push(format!("{manager:?}"));
+    for text in shown {
+        for mark in ["hunter2", "aHVudGVyM", "h1bnRlcj", "odW50ZXIy"] {
+            assert!(!text.contains(mark), "{text}");
+        }
+    }
+}

@@ -54,6 +54,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         workers: 1,
         tls_profiles: Default::default(),
         addresses: Arc::default(),
+        proxy: None,
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {

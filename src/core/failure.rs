@@ -42,6 +42,12 @@ pub enum Failure {
     TlsClientCertificate,
     /// The endpoint and the engine have no version or cipher of TLS in common.
     TlsIncompatible,
+    /// The proxy could not be reached, or did not answer as a proxy does.
+    Proxy,
+    /// The proxy wants other credentials (407).
+    ProxyAuthentication,
+    /// The proxy refused to open a tunnel to the endpoint, with this status.
+    ProxyRefused(u16),
 }
 
 impl Failure {
@@ -65,6 +71,9 @@ impl Failure {
             Failure::AddressForbidden => "address-forbidden",
             Failure::TlsClientCertificate => "tls-client-certificate",
             Failure::TlsIncompatible => "tls-incompatible",
+            Failure::Proxy => "proxy-failed",
+            Failure::ProxyAuthentication => "proxy-authentication",
+            Failure::ProxyRefused(_) => "proxy-refused",
         }
     }
 
@@ -81,6 +90,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Status(status) => write!(formatter, "http-status {status}"),
+            Failure::ProxyRefused(status) => write!(formatter, "proxy-refused {status}"),
             other => formatter.write_str(other.name()),
         }
     }

@@ -7,6 +7,7 @@
 use super::dns::Addresses;
 use super::signal::Signal;
 use super::tls::{Incoming, TlsSession};
+use super::tunnel;
 use super::vetting;
 use super::worker::Worker;
 use crate::base::limits;
@@ -17,6 +18,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf
 use monoio::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -99,7 +101,12 @@ async fn open(
     target: &Target,
 ) -> Result<Result<(TcpStream, Option<Box<TlsSession>>), Failure>, Cancelled> {
     let endpoint = &target.endpoint;
-    worker.resolve(link, &endpoint.host);
+    let proxy = worker.parts.proxy.as_deref().filter(|proxy| proxy.carries(endpoint));
+    let (host, port) = match proxy {
+        Some(proxy) => (proxy.host(), proxy.port()),
+        None => (&*endpoint.host, endpoint.port),
+    };
+    worker.resolve(link, host);
     let addresses = loop {
         if let Some(addresses) = link.addresses.borrow_mut().take() {
             break addresses;
@@ -109,12 +116,19 @@ async fn open(
             return Err(Cancelled);
         }
     };
-    let mut stream = match connect(worker, link, &addresses, endpoint.port).await? {
+    let mut stream = match connect(worker, link, &addresses, port, proxy.is_some()).await? {
         Ok(stream) => stream,
+        // Whatever it is, it is not the endpoint's fault.
+        Err(_) if proxy.is_some() => return Ok(Err(Failure::Proxy)),
         Err(failure) => return Ok(Err(failure)),
     };
     if !endpoint.secure {
         return Ok(Ok((stream, None)));
+    }
+    if let Some(proxy) = proxy
+        && let Err(failure) = until_closed(link, tunnel::open(&mut stream, proxy, endpoint)).await?
+    {
+        return Ok(Err(failure));
     }
     match worker.parts.tls.connect(&endpoint.host, target.tls_profile.as_ref()) {
         Err(failure) => Ok(Err(failure)),
@@ -131,10 +145,14 @@ async fn connect(
     link: &Link,
     addresses: &[std::net::IpAddr],
     port: u16,
+    is_proxy: bool,
 ) -> Result<Result<TcpStream, Failure>, Cancelled> {
     let found_none = addresses.is_empty();
-    // What is asked about is what is connected to (SEC-1).
-    let addresses = vetting::permitted(&worker.parts.addresses, addresses, port);
+    // What is asked about is what is connected to (SEC-1). The proxy is no webhook's choice.
+    let addresses = match is_proxy {
+        true => addresses.iter().map(|&ip| SocketAddr::new(ip, port)).collect(),
+        false => vetting::permitted(&worker.parts.addresses, addresses, port),
+    };
     let mut failure = if found_none { Failure::Resolve } else { Failure::AddressForbidden };
     for (tried, &address) in addresses.iter().enumerate() {
         let attempt = TcpStream::connect_addr(address);

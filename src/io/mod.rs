@@ -11,6 +11,7 @@ mod driver;
 pub mod ringer;
 mod signal;
 pub mod tls;
+mod tunnel;
 mod vetting;
 pub mod worker;
 

@@ -7,6 +7,7 @@ pub use settings::{Auth, Settings, SettingsError};
 use crate::base::id::WebhookId;
 use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
+use crate::core::http::proxy::Proxy;
 use crate::core::ledger::{Ledger, WebhookStatus};
 use crate::core::matcher::{Matcher, MatcherEntry};
 use crate::core::snapshot::{Definition, Published, Snapshot};
@@ -46,6 +47,8 @@ pub struct RegistryConfig {
     pub tls_profiles: BTreeSet<Arc<str>>,
     /// Where webhooks may lead.
     pub addresses: Arc<AddressPolicy>,
+    /// The proxy on the way out.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// One webhook: what it was told, and what became of it.

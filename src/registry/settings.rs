@@ -7,6 +7,7 @@ use crate::core::address_policy::Forbidden;
 use crate::core::event::EventMask;
 use crate::core::http::endpoint::Endpoint;
 use crate::core::http::headers::{Authorization, CustomHeaders};
+use crate::core::http::proxy::Proxy;
 use crate::core::http::request::RequestHead;
 use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
@@ -184,8 +185,11 @@ impl Settings {
             }
         };
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
-        let head =
-            RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
+        // Through a tunnel, requests are as they are without a proxy.
+        let forwards = |proxy: &&Proxy| !endpoint.secure() && proxy.carries(endpoint.key());
+        let proxy = config.proxy.as_deref().filter(forwards);
+        let head = RequestHead::through(proxy, &endpoint, authorization.as_ref(), &headers)
+            .map_err(invalid)?;
         let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
         let signing = signing.map(|key| key.only(self.signatures));
         Ok(Definition {

@@ -109,6 +109,8 @@ struct Security {
     client_cert_file: Option<PathBuf>,
     client_key_file: Option<PathBuf>,
     tls_profiles: BTreeMap<String, Profile>,
+    proxy: Option<String>,
+    no_proxy: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -272,6 +274,8 @@ fn apply_webhooks(
     put(&mut config.security.block_private, webhooks.security.block_private);
     config.security.client_cert_file = webhooks.security.client_cert_file;
     config.security.client_key_file = webhooks.security.client_key_file;
+    config.security.proxy = webhooks.security.proxy.map(Into::into);
+    put(&mut config.security.no_proxy, webhooks.security.no_proxy);
     config.security.tls_profiles = webhooks
         .security
         .tls_profiles
@@ -367,7 +371,9 @@ fn describe(text: &str, error: &toml::de::Error) -> String {
         }
         None => match line.split_once('=') {
             // The parser's message repeats the value, and this one is a secret.
-            Some((key, _)) if key.trim() == "requirepass" => "requirepass must be a string".into(),
+            Some((key, _)) if matches!(key.trim(), "requirepass" | "proxy") => {
+                format!("{} must be a string", key.trim())
+            }
             Some((key, _)) => format!("{}: {message}", key.trim()),
             None => message,
         },

@@ -64,6 +64,8 @@ fn every_key_is_taken() {
         ca_file = "/ca.pem"
         allowed_hosts = ["a.example"]
         block_private = true
+        proxy = "http://u:hunter2@proxy.test:3128"
+        no_proxy = ["*.internal"]
         client_cert_file = "/cert.pem"
         client_key_file = "/key.pem"
         [webhooks.security.tls_profiles.lab]
@@ -90,6 +92,9 @@ fn every_key_is_taken() {
     let security = &settings.webhooks.security;
     assert!(security.block_private && security.client_cert_file.is_some());
     let lab = &security.tls_profiles["lab"];
+    assert_eq!(security.no_proxy, ["*.internal"]);
+    let debug = format!("{settings:?}");
+    assert!(debug.contains("http://********@proxy.test:3128") && !debug.contains("hunter2"));
     assert!(!lab.verify_ssl && lab.ca_file == Some("/lab.pem".into()));
     assert!(!format!("{settings:?}").contains("\"p\""));
 }

@@ -2,6 +2,7 @@
 
 use crate::base::limits;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Configuration of a [`WebhookManager`](super::WebhookManager).
@@ -122,6 +123,48 @@ pub struct SecurityConfig {
     /// `verify_ssl`, `ca_file` and the client certificate of this section. Files are named only
     /// here, by who runs the engine, and not by who makes webhooks.
     pub tls_profiles: BTreeMap<String, TlsProfile>,
+    /// The proxy that requests go through: `http://host:port` or `http://user:password@host:port`
+    /// (credentials percent-encoded). `https://` endpoints are reached through a tunnel (CONNECT),
+    /// requests to `http://` endpoints are forwarded. The proxy resolves the names of endpoints
+    /// and connects to them, so that the engine does not see to which addresses: of
+    /// `block_private` and the addresses that are always forbidden, only those that stand in URLs
+    /// are refused, and `allowed_hosts` is compared with hosts as URLs write them. The rest is for
+    /// the proxy to forbid.
+    pub proxy: Option<ProxyUrl>,
+    /// Hosts that are reached without the proxy; entries are written as in `allowed_hosts`.
+    pub no_proxy: Vec<String>,
+}
+
+/// A proxy's URL. `Debug` shows no credentials (SEC-3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(String);
+
+impl<T: Into<String>> From<T> for ProxyUrl {
+    fn from(url: T) -> Self {
+        ProxyUrl(url.into())
+    }
+}
+
+impl ProxyUrl {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The URL without its credentials.
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.rsplit_once('@') {
+            Some((_, place)) => write!(formatter, "http://********@{place}"),
+            None => formatter.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
 }
 
 /// TLS settings that webhooks may choose by name.
@@ -158,6 +201,8 @@ impl Default for SecurityConfig {
             client_cert_file: None,
             client_key_file: None,
             tls_profiles: BTreeMap::new(),
+            proxy: None,
+            no_proxy: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::base::random;
 use crate::base::time::{Clock, unix_us};
 use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
+use crate::core::http::proxy::Proxy;
 use crate::core::http::shown_url::shown_url;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::packed::{Stamp, pack};
@@ -42,6 +43,7 @@ pub(super) struct Engine {
     shared: Arc<Shared>,
     /// Where webhooks may lead.
     addresses: Arc<AddressPolicy>,
+    proxy: Option<Arc<Proxy>>,
     /// Answers instead of the operating system, in tests.
     lookup: Option<FakeLookup>,
     room: Arc<Room>,
@@ -76,24 +78,28 @@ impl Engine {
             workers => workers,
         };
         let workers = workers.min(limits::WORKERS_MAX);
-        let addresses = check(&config).and_then(|()| policy_of(&config)).map(Arc::new);
-        let registry = addresses.clone().and_then(|addresses| {
+        let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
+        let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
+        let registry = outward.clone().and_then(|(addresses, proxy)| {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
                 workers,
                 tls_profiles: tls_profile_names(&config.security),
                 addresses,
+                proxy,
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
+        let (addresses, proxy) = outward.unwrap_or_default();
         Engine {
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
             registry,
             shared: Arc::new(Shared::new(workers)),
-            addresses: addresses.unwrap_or_default(),
+            addresses,
+            proxy,
             lookup: lookup.map(FakeLookup),
             room: Arc::new(Room::default()),
             hasher: KeyHasher::new(random::seed()),
@@ -155,6 +161,7 @@ impl Engine {
                 room: self.room.clone(),
                 resolver: resolver.clone(),
                 addresses: self.addresses.clone(),
+                proxy: self.proxy.clone(),
                 tls: TlsSettings::new(&material).map_err(|error| fail(&error))?,
                 clock: self.clock,
                 driver: driver.clone(),
@@ -507,6 +514,13 @@ fn policy_of(config: &WebhookConfig) -> Result<AddressPolicy, WebhookError> {
     let SecurityConfig { block_private, allowed_hosts, .. } = &config.security;
     AddressPolicy::new(*block_private, allowed_hosts)
         .map_err(|error| WebhookError::Start(format!("configuration: allowed_hosts: {error}")))
+}
+
+fn proxy_of(config: &WebhookConfig) -> Result<Option<Arc<Proxy>>, WebhookError> {
+    let SecurityConfig { proxy, no_proxy, .. } = &config.security;
+    let parse = |url: &super::ProxyUrl| Proxy::parse(url.text(), no_proxy).map(Arc::new);
+    let proxy = proxy.as_ref().map(parse).transpose();
+    proxy.map_err(|error| WebhookError::Start(format!("configuration: {error}")))
 }
 
 fn mask_of(events: &[super::WebhookEvent]) -> EventMask {

@@ -18,7 +18,7 @@ pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use config::{
-    DeliveryConfig, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
+    DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};

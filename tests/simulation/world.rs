@@ -174,6 +174,7 @@ impl World {
             workers: plan.shards,
             tls_profiles: Default::default(),
             addresses: Arc::default(),
+            proxy: None,
         })
         .expect("a registry without webhooks");
         let shared = Arc::new(Shared::new(plan.shards));

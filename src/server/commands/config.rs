@@ -56,6 +56,11 @@ fn settings(state: &State) -> Vec<(&'static str, String)> {
         ("webhooks.queue.persistence", webhooks.queue.persistence.to_string()),
         ("webhooks.security.verify_ssl", webhooks.security.verify_ssl.to_string()),
         ("webhooks.security.allowed_hosts", webhooks.security.allowed_hosts.join(" ")),
+        ("webhooks.security.no_proxy", webhooks.security.no_proxy.join(" ")),
+        (
+            "webhooks.security.proxy",
+            webhooks.security.proxy.as_ref().map_or_else(String::new, ToString::to_string),
+        ),
         ("webhooks.security.block_private", webhooks.security.block_private.to_string()),
     ]
 }
