@@ -11,6 +11,8 @@ mod support;
 mod hostile;
 #[path = "clients/languages.rs"]
 mod languages;
+#[path = "clients/own_listeners.rs"]
+mod own_listeners;
 #[path = "clients/process.rs"]
 mod process;
 #[path = "clients/quick_start.rs"]

@@ -176,7 +176,7 @@ impl ConnectReader {
         };
         match response.code.unwrap_or_default() {
             200..=299 if length == self.head.len() => Ok(true),
-            200..=299 | 0..=199 => Err(Failure::Proxy),
+            0..=299 => Err(Failure::Proxy),
             STATUS_PROXY_AUTHENTICATION => Err(Failure::ProxyAuthentication),
             status => Err(Failure::ProxyRefused(status)),
         }
