@@ -79,6 +79,7 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
 const TLS_PROFILE: Argument = option("tls-profile", "TLS_PROFILE", "string");
 
 const CREATE: &[Argument] = &[
@@ -98,6 +99,7 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
     TLS_PROFILE,
 ];
 
@@ -118,6 +120,7 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
     TLS_PROFILE,
 ];
 
