@@ -8,7 +8,7 @@ mod support;
 use ferrite::webhooks::{
     WebhookAuth, WebhookConfig, WebhookManager, WebhookOptions, WebhookTrigger, WebhookUpdate,
 };
-use support::{Receiver, block_on};
+use support::{Answer, Receiver, block_on, eventually};
 
 fn manager() -> WebhookManager {
     let mut config = WebhookConfig::default();
@@ -241,7 +241,7 @@ fn debug_shows_no_secret() {
     let mut shown = vec![format!("{config:?}"), format!("{:?}", config.security.proxy)];
     for basic in [false, true] {
         let name = format!("w{basic}");
-        let url = "http://a.test/?hunter2=1&token=hunter2".replace("hunter2=1", "a=hunter2");
+        let url = "http://a.test/?a=hunter2&token=hunter2".to_owned();
         let options = WebhookOptions {
             auth: Some(auth(basic)),
             headers: vec![("X-Key".to_owned(), "hunter2".to_owned())],
@@ -268,6 +268,43 @@ fn debug_shows_no_secret() {
     for text in shown {
         for mark in ["hunter2", "aHVudGVyM", "h1bnRlcj", "odW50ZXIy"] {
             assert!(!text.contains(mark), "{text}");
+        }
+    }
+}
+
+/// SEC-3: an endpoint that repeats what it was sent does not get a secret into the delivery log.
+#[test]
+fn an_answer_that_repeats_a_secret_is_masked() {
+    let echo = Receiver::scripted(|_, arrival| {
+        let names = ["Authorization", "X-Key"].map(|name| arrival.header(name).unwrap());
+        let body = format!("you sent {} to {}", names.join(" and "), arrival.head[0]);
+        let head = format!("HTTP/1.1 500 No\r\nContent-Length: {}\r\n\r\n", body.len());
+        Answer::Raw(format!("{head}{body}").into_bytes())
+    });
+    let manager = manager();
+    let basic = WebhookAuth::Basic { user: "u".to_owned(), password: "hunter2".to_owned() };
+    for (name, auth) in [("a", WebhookAuth::Bearer("hunter2-b".to_owned())), ("b", basic)] {
+        let options = WebhookOptions {
+            pattern: Some(name.to_owned()),
+            auth: Some(auth),
+            headers: vec![("X-Key".to_owned(), "hunter2".to_owned())],
+            retries: 0,
+            ..WebhookOptions::default()
+        };
+        let url = format!("{}?token=hunter2-q", echo.url());
+        block_on(manager.create(name, &url, options)).unwrap();
+        let trigger = WebhookTrigger { key: name.to_owned(), ..WebhookTrigger::default() };
+        block_on(manager.trigger(trigger)).unwrap();
+        eventually("it has failed", || manager.stats(name).unwrap().failures == 1);
+        let logged = manager.deliveries(name, 1).unwrap().remove(0).response;
+        let tested = block_on(manager.test(name)).unwrap().response;
+        for text in [logged, tested] {
+            assert!(
+                text.starts_with("you sent B") && text.contains("******** and ********"),
+                "{text}"
+            );
+            assert!(text.contains("/hook?token=******** HTTP/1.1"), "{text}");
+            assert!(!text.contains("hunter2") && !text.contains("aHVudGVyM"), "{text}");
         }
     }
 }

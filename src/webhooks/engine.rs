@@ -1,5 +1,6 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
+use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
     Admission, DeliveryRecord, EngineStats, EventRef, EventValue, SecurityConfig, TestReport,
@@ -262,10 +263,14 @@ impl Engine {
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
         let running = self.running()?;
+        let masking = Masking::of(&webhook.settings);
         let (sender, receiver) = oneshot();
         running.workers[0].control(Control::Test {
             definition: webhook.definition,
-            reply: Box::new(move |outcome| sender.send(outcome)),
+            reply: Box::new(move |mut outcome| {
+                masking.apply(&mut outcome.response);
+                sender.send(outcome);
+            }),
         });
         Ok(receiver)
     }
@@ -284,10 +289,15 @@ impl Engine {
         name: &str,
         count: usize,
     ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        let ledger = self.registry()?.get(name)?.definition.ledger.clone();
+        let webhook = self.registry()?.get(name)?;
+        let (ledger, masking) = (&webhook.definition.ledger, Masking::of(&webhook.settings));
         let mut records = Vec::new();
         for worker in 0..self.workers {
-            records.extend(ledger.log(worker).entries().rev().take(count).map(record_of));
+            records.extend(ledger.log(worker).entries().rev().take(count).map(|attempt| {
+                let mut attempt = attempt.clone();
+                masking.apply(&mut attempt.response);
+                record_of(&attempt)
+            }));
         }
         // Stable, so that one worker's attempts stay in its order.
         records.sort_by_key(|record| std::cmp::Reverse(record.at_us));

@@ -7,6 +7,7 @@ mod config;
 mod engine;
 mod error;
 mod manager;
+mod masking;
 mod options;
 mod report;
 mod tls;
