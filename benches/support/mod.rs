@@ -5,6 +5,7 @@
 
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
@@ -79,6 +80,9 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         batch: false,
         batch_size: 100,
         batch_interval_ms: 1000,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
     };
     registry.create("w", settings, 0).unwrap();
     registry

@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, Signatures, WebhookEvent};
+use super::{OnFull, RetryBackoff, Signatures, WebhookEvent};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -65,6 +65,14 @@ pub struct WebhookOptions {
     /// Longest time that a delivery waits for its batch to fill, in milliseconds; `None` for the
     /// configuration's.
     pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept (`COALESCE latest`): an event
+    /// takes the place of the one before it that is not under way, with attempts of its own.
+    pub coalesce: bool,
+    /// Whether the events of a key are delivered one after the other, in order. `false` gives
+    /// that up for this webhook: all its events may be under way at once.
+    pub ordered: bool,
 }
 
 impl WebhookOptions {
@@ -90,6 +98,9 @@ impl Default for WebhookOptions {
             batch: false,
             batch_size: None,
             batch_interval_ms: None,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
         }
     }
 }
@@ -114,6 +125,9 @@ impl fmt::Debug for WebhookOptions {
             .field("batch", &self.batch)
             .field("batch_size", &self.batch_size)
             .field("batch_interval_ms", &self.batch_interval_ms)
+            .field("on_full", &self.on_full)
+            .field("coalesce", &self.coalesce)
+            .field("ordered", &self.ordered)
             .finish()
     }
 }
@@ -153,6 +167,13 @@ pub struct WebhookUpdate {
     pub batch_size: Option<u32>,
     /// Longest time that a delivery waits for its batch to fill, in milliseconds.
     pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: Option<OnFull>,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: Option<bool>,
+    /// Whether the events of a key are delivered one after the other. Holds for events that are
+    /// taken in from now on.
+    pub ordered: Option<bool>,
 }
 
 impl fmt::Debug for WebhookUpdate {

@@ -297,7 +297,7 @@ impl Shard {
     }
 
     /// The deliveries of a lane, from its head on.
-    fn chain(&self, lane: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn chain(&self, lane: u32) -> impl Iterator<Item = u32> + '_ {
         let mut next = self.lanes[lane as usize].head();
         std::iter::from_fn(move || {
             let delivery = next;

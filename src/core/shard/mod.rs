@@ -27,6 +27,7 @@ mod endpoints;
 mod intake;
 mod lanes;
 mod load;
+mod overflow;
 mod salvage;
 mod settle;
 mod stale;

@@ -4,6 +4,7 @@ use super::batches::Filling;
 use super::connections::Exchange;
 use super::lanes::ReadyList;
 use super::load::Load;
+use super::overflow::Ages;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -31,6 +32,8 @@ pub(super) struct WebhookState {
     pub(super) batches_ready: VecDeque<u32>,
     /// What there is for the next batch.
     pub(super) filling: Filling,
+    /// Its deliveries by age, if it drops the oldest.
+    pub(super) ages: Ages,
 }
 
 impl WebhookState {
@@ -119,6 +122,7 @@ impl Shard {
             listed: false,
             batches_ready: VecDeque::new(),
             filling: Filling::default(),
+            ages: Ages::default(),
         });
     }
 
@@ -133,6 +137,7 @@ impl Shard {
             webhook.revision = webhook.revision.wrapping_add(1);
             webhook.hold_until = Tick::default();
         }
+        let on_full_changes = webhook.definition.on_full != definition.on_full;
         let batch_changes = webhook.definition.batch != definition.batch;
         webhook.definition = definition;
         webhook.window = window;
@@ -146,6 +151,9 @@ impl Shard {
         }
         if batch_changes {
             self.recount_ready(now, slot);
+        }
+        if on_full_changes {
+            self.change_on_full(slot);
         }
         self.release_endpoint(old);
     }
