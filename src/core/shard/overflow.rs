@@ -35,7 +35,7 @@ impl Shard {
         }
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         if webhook.definition.ledger.is_over_full() {
-            self.drop_oldest(now, slot);
+            self.drop_oldest(now, slot, delivery);
         }
     }
 
@@ -99,8 +99,8 @@ impl Shard {
     }
 
     /// Drops the oldest delivery that is not under way. Those that are count as young from now on.
-    /// Nothing is dropped when all are under way: then the window bounds the queue.
-    fn drop_oldest(&mut self, now: Tick, slot: u32) {
+    /// `newest` is not dropped: when all others are under way, the window bounds the queue.
+    fn drop_oldest(&mut self, now: Tick, slot: u32, newest: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for _ in 0..webhook.ages.entries.len() {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
@@ -108,12 +108,15 @@ impl Shard {
             if !self.is_pending(slot, entry) {
                 continue;
             }
-            if self.remove_waiting(now, entry.1) {
+            if entry.1 != newest && self.remove_waiting(now, entry.1) {
                 self.count_dropped(slot);
                 return;
             }
             if let Some(webhook) = &mut self.webhooks[slot as usize] {
                 webhook.ages.entries.push_back(entry);
+            }
+            if entry.1 == newest {
+                return;
             }
         }
     }
