@@ -1,6 +1,7 @@
 //! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
 
 use super::Shard;
+use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
 use std::num::NonZeroU32;
 
@@ -44,6 +45,8 @@ pub(super) struct EventRecord {
     /// Deliveries that refer to it.
     references: u32,
     pub(super) kind: WebhookEvent,
+    /// The tick that it is from, in 48 bits, so that it fits in beside the kind: nine years.
+    since: [u16; 3],
 }
 
 impl EventRecord {
@@ -51,6 +54,7 @@ impl EventRecord {
     pub(super) fn new(
         sequence: u64,
         kind: WebhookEvent,
+        since: Tick,
         mut buffer: Vec<u8>,
         body: &[u8],
         key: &[u8],
@@ -61,7 +65,14 @@ impl EventRecord {
         buffer.reserve_exact(body.len() + key.len());
         buffer.extend_from_slice(body);
         buffer.extend_from_slice(key);
-        EventRecord { sequence, buffer, body_bytes, references: 0, kind }
+        let since = [0, 16, 32].map(|shift| (since.0 >> shift) as u16);
+        EventRecord { sequence, buffer, body_bytes, references: 0, kind, since }
+    }
+
+    /// When it happened; not before the engine's start.
+    pub(super) fn since(&self) -> Tick {
+        let [low, middle, high] = self.since.map(u64::from);
+        Tick(high << 32 | middle << 16 | low)
     }
 
     /// The bytes that are sent and signed: the same on every attempt (DEL-3).
@@ -166,6 +177,7 @@ impl Shard {
             None => self.add_lane(key, delivery),
         };
         self.deliveries[delivery as usize].lane = lane;
+        self.note_pending(key.slot, event);
     }
 
     fn add_lane(&mut self, key: LaneKey, delivery: u32) -> u32 {
@@ -173,7 +185,7 @@ impl Shard {
             key,
             head: delivery,
             tail: delivery,
-            state: LaneState::Waiting,
+            state: LaneState::Ready,
             next_ready: NONE,
             generation: self.next_generation(),
         };
@@ -188,6 +200,7 @@ impl Shard {
     pub(super) fn finish_head(&mut self, lane: u32) {
         let head = self.lanes[lane as usize].head;
         let delivery = self.deliveries.remove(head as usize);
+        self.note_ended(self.lanes[lane as usize].key.slot, delivery.event);
         self.release_event(delivery.event);
         if delivery.next == NONE {
             self.end_lane(lane);
@@ -213,6 +226,9 @@ impl Shard {
 
     fn end_lane(&mut self, lane: u32) -> Lane {
         let ended = self.lanes.remove(lane as usize);
+        if ended.state == LaneState::Waiting {
+            self.note_unblocked(ended.key.slot);
+        }
         if let Ok(entry) = self.lane_index.find_entry(ended.key.hash(), |&known| known == lane) {
             entry.remove();
         }
@@ -228,10 +244,19 @@ impl Shard {
         }
     }
 
+    /// Gives the slot of the lane's webhook.
+    fn make_ready(&mut self, lane: u32) -> u32 {
+        let lane = &mut self.lanes[lane as usize];
+        let slot = lane.key.slot;
+        if std::mem::replace(&mut lane.state, LaneState::Ready) == LaneState::Waiting {
+            self.note_unblocked(slot);
+        }
+        slot
+    }
+
     /// Links `lane` at the end of its webhook's ready list.
     pub(super) fn ready_at_end(&mut self, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
-        self.lanes[lane as usize].state = LaneState::Ready;
+        let slot = self.make_ready(lane);
         self.lanes[lane as usize].next_ready = NONE;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         match webhook.ready.tail {
@@ -244,9 +269,8 @@ impl Shard {
 
     /// Links `lane` at the front of its webhook's ready list.
     pub(super) fn ready_at_front(&mut self, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
+        let slot = self.make_ready(lane);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        self.lanes[lane as usize].state = LaneState::Ready;
         self.lanes[lane as usize].next_ready = webhook.ready.head;
         webhook.ready.head = lane;
         if webhook.ready.tail == NONE {

@@ -125,6 +125,7 @@ impl Shard {
             Some(_) if delivery.attempts() < webhook.definition.retry.retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
+        let is_retry = delivery.attempts() > 0;
         if verdict != Verdict::Gone {
             delivery.count_attempt();
         }
@@ -150,13 +151,20 @@ impl Shard {
             response: Vec::new(),
         };
         ledger.log(self.config.worker).record(&record, event.key(), snippet);
+        let worker = self.config.worker;
+        let measures = ledger.measures(worker);
+        measures.attempt_ended(latency_us, failure);
+        if !is_retry && verdict != Verdict::Gone {
+            measures.queue.note(began.at.since_us(event.since()));
+        }
         if verdict == Verdict::Delivered {
             ledger.delivered_at(now.unix_us);
+            measures.total.note(now.tick.since_us(event.since()));
         }
-        let worker = self.config.worker;
         for counters in [ledger.counters(worker), &self.shared.totals[worker].deliveries] {
             counters.in_flight.subtract(1);
             counters.attempts.add(1);
+            counters.retries.add(u64::from(is_retry));
             match verdict {
                 Verdict::Delivered => {
                     counters.delivered.add(1);
@@ -173,6 +181,7 @@ impl Shard {
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
         let speaks_for_it = began.revision == webhook.revision;
+        self.notice_attempt(now.tick, slot, &record);
         if speaks_for_it {
             self.hold_if_asked(now, slot, outcome);
         }
@@ -185,6 +194,7 @@ impl Shard {
             Verdict::Gone => {
                 if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
                     webhook.definition.ledger.set_status(WebhookStatus::Gone);
+                    self.notice_disabled(now.tick, slot);
                     // Callers that wait for its full queue need not wait for it any more.
                     self.actions.push_back(Action::RoomMade);
                 }
@@ -204,6 +214,7 @@ impl Shard {
         let state = &mut self.lanes[lane as usize];
         state.state = LaneState::Waiting;
         self.timers.lane_due(Tick(now.0.saturating_add(delay_us)), lane, state.generation);
+        self.note_blocked(slot);
     }
 
     /// Obeys `Retry-After`: nothing is sent to this endpoint before.

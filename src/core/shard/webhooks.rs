@@ -1,5 +1,6 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
+use super::ages::Ages;
 use super::connections::{Exchange, Job};
 use super::lanes::ReadyList;
 use super::{Action, Shard};
@@ -25,6 +26,8 @@ pub(super) struct WebhookState {
     pub(super) hold_until: Tick,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
+    /// How old its pending deliveries are.
+    pub(super) ages: Ages,
 }
 
 impl WebhookState {
@@ -98,6 +101,7 @@ impl Shard {
             window,
             hold_until: Tick::default(),
             listed: false,
+            ages: Ages::default(),
         });
     }
 
