@@ -80,6 +80,11 @@ impl Ages {
         older.pending += newer.pending;
     }
 
+    /// How many deliveries are pending.
+    pub(super) fn count(&self) -> u64 {
+        self.generations.iter().map(|generation| u64::from(generation.pending)).sum()
+    }
+
     /// When the oldest pending delivery came in, or later; `None`: nothing is pending.
     fn oldest(&self) -> Option<Tick> {
         self.generations.front().map(|generation| generation.newest)

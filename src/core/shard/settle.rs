@@ -240,6 +240,11 @@ impl Shard {
     /// Brings the full flag of a webhook up to date.
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        debug_assert_eq!(
+            webhook.ages.count(),
+            webhook.counters(self.config.worker).pending.get(),
+            "a delivery came or went unnoticed"
+        );
         if webhook.definition.ledger.update_full(&self.shared.full_count) {
             self.actions.push_back(Action::RoomMade);
         }

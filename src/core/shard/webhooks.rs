@@ -170,6 +170,8 @@ impl Shard {
             counters.pending.subtract(cancelled);
             counters.in_flight.subtract(in_flight);
         }
+        // In the sum, each of its lanes has been taken away with the lane.
+        webhook.counters(self.config.worker).lanes_blocked.set(0);
         webhook.definition.ledger.retire(&self.shared.full_count);
         self.actions.push_back(Action::RoomMade);
         self.release_endpoint(webhook.endpoint);
