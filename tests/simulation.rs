@@ -19,6 +19,7 @@ mod simulation {
     pub mod faults;
     pub mod history;
     pub mod links;
+    pub mod measuring;
     pub mod operations;
     pub mod peer;
     pub mod pipelining;

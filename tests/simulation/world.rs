@@ -159,6 +159,8 @@ pub struct World {
     pub events: u32,
     pub tests_asked: u64,
     pub rooms_made: u64,
+    /// What the shards want in the log.
+    pub notices: Vec<String>,
     pub steps: u64,
     checkpoint_wanted: bool,
     queue: BTreeMap<(u64, u64), Todo>,
@@ -219,6 +221,7 @@ impl World {
             events: 0,
             tests_asked: 0,
             rooms_made: 0,
+            notices: Vec::new(),
             steps: 0,
             checkpoint_wanted: false,
             queue: BTreeMap::new(),
