@@ -6,7 +6,7 @@ use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Tick;
 use crate::core::failure::Failure;
-use crate::core::ledger::{AttemptRecord, DeliveryOutcome};
+use crate::core::ledger::AttemptRecord;
 use std::fmt;
 
 /// What happened.
@@ -130,15 +130,13 @@ impl Shard {
         Some(self.webhooks[slot as usize].as_ref()?.definition.name.clone())
     }
 
-    /// An attempt has ended.
-    pub(super) fn notice_attempt(&mut self, now: Tick, slot: u32, attempt: &AttemptRecord) {
-        if attempt.outcome == DeliveryOutcome::Dead {
-            let (id, attempts, failure) = (attempt.id, attempt.attempt, attempt.failure);
-            self.tell(now, Kind::DeadLetter, |shard| {
-                let webhook = shard.name_of(slot)?;
-                Some(NoticeKind::DeadLetter { webhook, id, attempts, failure })
-            });
-        }
+    /// A delivery was given up after this attempt.
+    pub(super) fn notice_dead_letter(&mut self, now: Tick, slot: u32, attempt: &AttemptRecord) {
+        let (id, attempts, failure) = (attempt.id, attempt.attempt, attempt.failure);
+        self.tell(now, Kind::DeadLetter, |shard| {
+            let webhook = shard.name_of(slot)?;
+            Some(NoticeKind::DeadLetter { webhook, id, attempts, failure })
+        });
     }
 
     /// A webhook was disabled by its endpoint.

@@ -164,7 +164,9 @@ impl Shard {
         for counters in [ledger.counters(worker), &self.shared.totals[worker].deliveries] {
             counters.in_flight.subtract(1);
             counters.attempts.add(1);
-            counters.retries.add(u64::from(is_retry));
+            if is_retry {
+                counters.retries.add(1);
+            }
             match verdict {
                 Verdict::Delivered => {
                     counters.delivered.add(1);
@@ -181,7 +183,9 @@ impl Shard {
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
         let speaks_for_it = began.revision == webhook.revision;
-        self.notice_attempt(now.tick, slot, &record);
+        if verdict == Verdict::Dead {
+            self.notice_dead_letter(now.tick, slot, &record);
+        }
         if speaks_for_it {
             self.hold_if_asked(now, slot, outcome);
         }
