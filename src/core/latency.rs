@@ -59,10 +59,10 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one that took so many microseconds.
-    pub fn note(&self, us: u64) {
-        self.buckets[bucket_of(us)].add(1);
-        self.sum_us.add(us);
+    /// Counts `times` that took so many microseconds each.
+    pub fn note(&self, us: u64, times: u64) {
+        self.buckets[bucket_of(us)].add(times);
+        self.sum_us.add(us.wrapping_mul(times));
     }
 }
 
@@ -109,11 +109,11 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// An attempt has ended, `latency_us` after it began.
-    pub fn attempt_ended(&self, latency_us: u64, failure: Option<Failure>) {
-        self.attempt.note(latency_us);
+    /// An attempt at so many deliveries has ended, `latency_us` after it began.
+    pub fn attempt_ended(&self, latency_us: u64, deliveries: u64, failure: Option<Failure>) {
+        self.attempt.note(latency_us, deliveries);
         if let Some(failure) = failure {
-            self.failures[failure.cause()].add(1);
+            self.failures[failure.cause()].add(deliveries);
         }
     }
 }
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn a_reading_adds_up() {
         let (one, other) = (Histogram::default(), Histogram::default());
-        [100, 101, 5_000_000_000].into_iter().for_each(|us| one.note(us));
-        other.note(99);
+        [100, 101, 5_000_000_000].into_iter().for_each(|us| one.note(us, 1));
+        other.note(99, 1);
         let mut reading = LatencyHistogram::default();
         reading.add(&one);
         reading.add(&other);

@@ -55,6 +55,8 @@ pub struct Order {
     pub timeout_ms: u64,
     pub concurrency: u32,
     pub pipeline: u32,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
     pub secret: Option<String>,
 }
 
@@ -64,6 +66,15 @@ fn pattern_wants(pattern: &str, key: &str) -> bool {
         Some(beginning) => key.starts_with(beginning),
         None => pattern == key,
     }
+}
+
+fn batch_of(settings: &Settings) -> Option<(u32, u64)> {
+    settings.batch.then_some((settings.batch_size, settings.batch_interval_ms))
+}
+
+pub fn set_batch(settings: &mut Settings, batch: Option<(u32, u64)>) {
+    settings.batch = batch.is_some();
+    (settings.batch_size, settings.batch_interval_ms) = batch.unwrap_or((1, 0));
 }
 
 fn url(endpoint: usize, webhook: u32, revision: u32) -> String {
@@ -85,6 +96,9 @@ impl World {
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            batch: order.batch.is_some(),
+            batch_size: order.batch.map_or(1, |(size, _)| size),
+            batch_interval_ms: order.batch.map_or(0, |(_, interval_ms)| interval_ms),
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -149,6 +163,7 @@ impl World {
                     timeout_ms: life.settings.timeout_ms,
                     window: 0,
                     pipeline: life.settings.pipeline,
+                    batch: batch_of(&life.settings),
                     endpoint: life.endpoint,
                     revision: life.revision,
                 },
@@ -310,8 +325,14 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
+            batch: self.draw_batch(),
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
         }
+    }
+
+    fn draw_batch(&mut self) -> Option<(u32, u64)> {
+        let wanted = self.plan.batched && self.dice.chance(600);
+        wanted.then(|| (self.dice.pick(&[1, 2, 3, 10, 50]), self.dice.pick(&[0, 1, 20, 300])))
     }
 
     fn draw_pattern(&mut self) -> String {
@@ -344,6 +365,7 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    set_batch(settings, order.batch);
                 });
             }
             2 if faults.deletes => {

@@ -31,6 +31,7 @@ pub fn order(endpoint: usize) -> Order {
         timeout_ms: 300,
         concurrency: 64,
         pipeline: 1,
+        batch: None,
         secret: Some("a secret".to_owned()),
     }
 }

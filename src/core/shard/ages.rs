@@ -114,9 +114,7 @@ impl Ages {
 
 impl Shard {
     /// A delivery of `slot` is pending from now on. Everything that adds one says so here.
-    pub(super) fn note_pending(&mut self, slot: u32, event: u32) {
-        let record = &self.events[event as usize];
-        let (sequence, since) = (record.sequence, record.since());
+    pub(super) fn note_pending(&mut self, slot: u32, sequence: u64, since: Tick) {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         if webhook.ages.add(sequence, since) {
             webhook.tell_oldest(self.config.worker);
@@ -125,27 +123,26 @@ impl Shard {
 
     /// A delivery of `slot` is not pending any more. Everything that takes one off its lane says
     /// so here, unless the webhook goes with it.
-    pub(super) fn note_ended(&mut self, slot: u32, event: u32) {
-        let sequence = self.events[event as usize].sequence;
+    pub(super) fn note_ended(&mut self, slot: u32, sequence: u64) {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         if webhook.ages.remove(sequence) {
             webhook.tell_oldest(self.config.worker);
         }
     }
 
-    /// A lane waits for its retry from now on.
-    pub(super) fn note_blocked(&self, slot: u32) {
-        self.totals().deliveries.lanes_blocked.add(1);
-        if let Some(webhook) = &self.webhooks[slot as usize] {
-            webhook.counters(self.config.worker).lanes_blocked.add(1);
+    /// Lanes of `slot` wait for their retry from now on.
+    pub(super) fn note_blocked(&self, slot: u32, lanes: u64) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            counters.lanes_blocked.add(lanes);
         }
     }
 
-    /// A lane does not wait for its retry any more.
-    pub(super) fn note_unblocked(&self, slot: u32) {
-        self.totals().deliveries.lanes_blocked.subtract(1);
-        if let Some(webhook) = &self.webhooks[slot as usize] {
-            webhook.counters(self.config.worker).lanes_blocked.subtract(1);
+    /// Lanes of `slot` do not wait for their retry any more.
+    pub(super) fn note_unblocked(&self, slot: u32, lanes: u64) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            counters.lanes_blocked.subtract(lanes);
         }
     }
 }

@@ -35,7 +35,7 @@ impl Shard {
         for &slot in &matched {
             if self.accepts(now, slot, &event.stamp) {
                 let record = *record.get_or_insert_with(|| self.add_event(now, &event));
-                self.add_delivery(slot, event.stamp.key_hash, record);
+                self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
             }
         }
         // Pumped after the whole fan-out: a finished event must not go before it is complete.
@@ -89,8 +89,8 @@ impl Shard {
         self.events.insert(record) as u32
     }
 
-    fn add_delivery(&mut self, slot: u32, key_hash: u64, event: u32) {
-        self.append_delivery(LaneKey::new(slot, key_hash), event, 0);
+    fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
+        self.append_delivery(now, LaneKey::new(slot, key_hash), event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.triggered.add(1);
@@ -99,7 +99,7 @@ impl Shard {
         self.update_full(slot);
     }
 
-    fn next_id(&mut self) -> EventId {
+    pub(super) fn next_id(&mut self) -> EventId {
         // The workers count in step: their numbers never meet.
         let sequence = self.sequence * self.config.workers as u64 + self.config.worker as u64;
         self.sequence += 1;

@@ -1,6 +1,7 @@
 //! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
 
 use super::Shard;
+use super::webhooks::WebhookState;
 use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
 use std::num::NonZeroU32;
@@ -104,6 +105,11 @@ impl Delivery {
         self.next_attempt.get() - 1
     }
 
+    /// The one behind it in its lane.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
     /// Counts an attempt.
     pub(super) fn count_attempt(&mut self) {
         self.next_attempt = self.next_attempt.saturating_add(1);
@@ -119,6 +125,8 @@ pub(super) enum LaneState {
     InFlight,
     /// Its head waits for its retry.
     Waiting,
+    /// Its first deliveries are in a batch, wherever that is.
+    Batched,
 }
 
 /// The deliveries of one (webhook, key), in order.
@@ -128,6 +136,9 @@ pub(super) struct Lane {
     head: u32,
     tail: u32,
     pub(super) state: LaneState,
+    /// Of a webhook that makes batches: how many deliveries its batch has taken, or, in the ready
+    /// list, how many are counted as ready. Otherwise 0.
+    pub(super) counted: u16,
     /// The next one in the webhook's ready list.
     next_ready: u32,
     /// Tells the lane from an earlier one with the same index, for timers.
@@ -162,51 +173,64 @@ impl ReadyList {
 
 impl Shard {
     /// Puts a delivery at the end of its lane, which comes into being if need be.
-    pub(super) fn append_delivery(&mut self, key: LaneKey, event: u32, attempts: u32) {
-        self.events[event as usize].references += 1;
+    pub(super) fn append_delivery(&mut self, now: Tick, key: LaneKey, event: u32, attempts: u32) {
+        let record = &mut self.events[event as usize];
+        record.references += 1;
+        let (sequence, since) = (record.sequence, record.since());
+        self.note_pending(key.slot, sequence, since);
         let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
         let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
         let delivery = self.deliveries.insert(delivery) as u32;
-        let known = self.lane_index.find(key.hash(), |&lane| self.lanes[lane as usize].key == key);
-        let lane = match known {
-            Some(&lane) => {
+        let lane = match self.lane_of(key) {
+            Some(lane) => {
                 let tail = std::mem::replace(&mut self.lanes[lane as usize].tail, delivery);
                 self.deliveries[tail as usize].next = delivery;
+                self.count_joined(now, lane);
                 lane
             }
-            None => self.add_lane(key, delivery),
+            None => self.add_lane(now, key, delivery),
         };
         self.deliveries[delivery as usize].lane = lane;
-        self.note_pending(key.slot, event);
     }
 
-    fn add_lane(&mut self, key: LaneKey, delivery: u32) -> u32 {
+    /// The lane of a (webhook, key), if it has deliveries.
+    pub(super) fn lane_of(&self, key: LaneKey) -> Option<u32> {
+        let is_it = |&lane: &u32| self.lanes[lane as usize].key == key;
+        self.lane_index.find(key.hash(), is_it).copied()
+    }
+
+    fn add_lane(&mut self, now: Tick, key: LaneKey, delivery: u32) -> u32 {
         let lane = Lane {
             key,
             head: delivery,
             tail: delivery,
             state: LaneState::Ready,
+            counted: 0,
             next_ready: NONE,
             generation: self.next_generation(),
         };
         let index = self.lanes.insert(lane) as u32;
         let lanes = &self.lanes;
         self.lane_index.insert_unique(key.hash(), index, |&lane| lanes[lane as usize].key.hash());
-        self.ready_at_end(index);
+        self.ready_at_end(now, index);
         index
     }
 
-    /// Takes the head off `lane`; the rest is ready, or the lane ends.
-    pub(super) fn finish_head(&mut self, lane: u32) {
-        let head = self.lanes[lane as usize].head;
-        let delivery = self.deliveries.remove(head as usize);
-        self.note_ended(self.lanes[lane as usize].key.slot, delivery.event);
-        self.release_event(delivery.event);
-        if delivery.next == NONE {
+    /// Takes the first `count` deliveries off `lane`; the rest is ready, or the lane ends.
+    pub(super) fn finish_heads(&mut self, now: Tick, lane: u32, count: NonZeroU32) {
+        let slot = self.make_ready(lane);
+        let mut next = self.lanes[lane as usize].head;
+        for _ in 0..count.get() {
+            let delivery = self.deliveries.remove(next as usize);
+            let sequence = self.release_event(delivery.event);
+            self.note_ended(slot, sequence);
+            next = delivery.next;
+        }
+        if next == NONE {
             self.end_lane(lane);
         } else {
-            self.lanes[lane as usize].head = delivery.next;
-            self.ready_at_end(lane);
+            self.lanes[lane as usize].head = next;
+            self.ready_at_end(now, lane);
         }
     }
 
@@ -226,36 +250,37 @@ impl Shard {
 
     fn end_lane(&mut self, lane: u32) -> Lane {
         let ended = self.lanes.remove(lane as usize);
-        if ended.state == LaneState::Waiting {
-            self.note_unblocked(ended.key.slot);
-        }
         if let Ok(entry) = self.lane_index.find_entry(ended.key.hash(), |&known| known == lane) {
             entry.remove();
         }
         ended
     }
 
-    fn release_event(&mut self, event: u32) {
+    /// Gives the event's number.
+    fn release_event(&mut self, event: u32) -> u64 {
         let record = &mut self.events[event as usize];
+        let sequence = record.sequence;
         record.references -= 1;
         if record.references == 0 {
             let record = self.events.remove(event as usize);
             self.spare_body(record.buffer);
         }
+        sequence
     }
 
     /// Gives the slot of the lane's webhook.
+    #[inline]
     fn make_ready(&mut self, lane: u32) -> u32 {
         let lane = &mut self.lanes[lane as usize];
         let slot = lane.key.slot;
         if std::mem::replace(&mut lane.state, LaneState::Ready) == LaneState::Waiting {
-            self.note_unblocked(slot);
+            self.note_unblocked(slot, 1);
         }
         slot
     }
 
     /// Links `lane` at the end of its webhook's ready list.
-    pub(super) fn ready_at_end(&mut self, lane: u32) {
+    pub(super) fn ready_at_end(&mut self, now: Tick, lane: u32) {
         let slot = self.make_ready(lane);
         self.lanes[lane as usize].next_ready = NONE;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
@@ -264,11 +289,11 @@ impl Shard {
             tail => self.lanes[tail as usize].next_ready = lane,
         }
         webhook.ready.tail = lane;
-        self.list_webhook(slot);
+        self.ready_listed(now, slot, lane);
     }
 
     /// Links `lane` at the front of its webhook's ready list.
-    pub(super) fn ready_at_front(&mut self, lane: u32) {
+    pub(super) fn ready_at_front(&mut self, now: Tick, lane: u32) {
         let slot = self.make_ready(lane);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         self.lanes[lane as usize].next_ready = webhook.ready.head;
@@ -276,7 +301,27 @@ impl Shard {
         if webhook.ready.tail == NONE {
             webhook.ready.tail = lane;
         }
+        self.ready_listed(now, slot, lane);
+    }
+
+    fn ready_listed(&mut self, now: Tick, slot: u32, lane: u32) {
+        if self.webhooks[slot as usize].as_ref().is_some_and(WebhookState::makes_batches) {
+            self.count_ready(now, lane);
+        }
         self.list_webhook(slot);
+    }
+
+    /// The first lane of the ready list of `slot`.
+    pub(super) fn first_ready(&self, slot: u32) -> Option<u32> {
+        let lane = self.webhooks[slot as usize].as_ref()?.ready.head;
+        (lane != NONE).then_some(lane)
+    }
+
+    /// All lanes of the ready list of `slot`, for a change of the webhook.
+    pub(super) fn ready_lanes(&self, slot: u32) -> Vec<u32> {
+        let first = self.first_ready(slot);
+        let next = |lane: &u32| Some(self.lanes[*lane as usize].next_ready).filter(|&n| n != NONE);
+        std::iter::successors(first, next).collect()
     }
 
     /// Takes the first lane off the ready list of `slot`.
@@ -290,6 +335,7 @@ impl Shard {
         if webhook.ready.head == NONE {
             webhook.ready.tail = NONE;
         }
+        self.uncount_ready(lane);
         Some(lane)
     }
 }

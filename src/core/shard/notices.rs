@@ -1,12 +1,12 @@
 //! What operators should read in the log, at a bounded rate: whatever happens a thousand times a
 //! second is counted, and told a few times in ten seconds.
 
+use super::load::Load;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Tick;
 use crate::core::failure::Failure;
-use crate::core::ledger::AttemptRecord;
 use std::fmt;
 
 /// What happened.
@@ -16,12 +16,14 @@ pub enum NoticeKind {
     DeadLetter {
         /// Of which webhook.
         webhook: String,
-        /// The event's id.
+        /// The event's id; of a batch, the first one's.
         id: EventId,
+        /// Other deliveries of its batch.
+        others: u64,
         /// Attempts that were made.
         attempts: u32,
         /// Why the last one failed.
-        failure: Option<Failure>,
+        failure: Failure,
     },
     /// A webhook was disabled: its endpoint answered 410.
     Disabled {
@@ -63,12 +65,13 @@ pub struct Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            NoticeKind::DeadLetter { webhook, id, attempts, failure } => {
-                let s = if *attempts == 1 { "" } else { "s" };
-                write!(formatter, "webhook {webhook}: {id} given up after {attempts} attempt{s}")?;
-                if let Some(failure) = failure {
-                    write!(formatter, ": {failure}")?;
+            NoticeKind::DeadLetter { webhook, id, others, attempts, failure } => {
+                write!(formatter, "webhook {webhook}: {id}")?;
+                if *others > 0 {
+                    write!(formatter, " and {others} more of its batch")?;
                 }
+                let s = if *attempts == 1 { "" } else { "s" };
+                write!(formatter, " given up after {attempts} attempt{s}: {failure}")?;
             }
             NoticeKind::Disabled { webhook } => {
                 write!(formatter, "webhook {webhook}: disabled, its endpoint answered 410 Gone")?;
@@ -130,12 +133,21 @@ impl Shard {
         Some(self.webhooks[slot as usize].as_ref()?.definition.name.clone())
     }
 
-    /// A delivery was given up after this attempt.
-    pub(super) fn notice_dead_letter(&mut self, now: Tick, slot: u32, attempt: &AttemptRecord) {
-        let (id, attempts, failure) = (attempt.id, attempt.attempt, attempt.failure);
+    /// Deliveries were given up after this attempt.
+    pub(super) fn notice_dead_letter(
+        &mut self,
+        now: Tick,
+        load: Load,
+        attempts: u32,
+        failure: Failure,
+    ) {
         self.tell(now, Kind::DeadLetter, |shard| {
-            let webhook = shard.name_of(slot)?;
-            Some(NoticeKind::DeadLetter { webhook, id, attempts, failure })
+            let webhook = shard.name_of(shard.load_slot(load))?;
+            let first = shard.load_chain(load).next()?;
+            let sequence = shard.events[shard.deliveries[first as usize].event as usize].sequence;
+            let id = EventId { boot: shard.config.boot, sequence };
+            let others = shard.load_deliveries(load) - 1;
+            Some(NoticeKind::DeadLetter { webhook, id, others, attempts, failure })
         });
     }
 
@@ -187,8 +199,9 @@ mod tests {
         let what = NoticeKind::DeadLetter {
             webhook: "orders".to_owned(),
             id: EventId { boot: 1, sequence: 2 },
+            others: 0,
             attempts: 4,
-            failure: Some(Failure::Status(500)),
+            failure: Failure::Status(500),
         };
         let id = EventId { boot: 1, sequence: 2 };
         assert_eq!(

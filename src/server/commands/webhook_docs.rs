@@ -79,6 +79,7 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
 
 const CREATE: &[Argument] = &[
     NAME,
@@ -97,6 +98,7 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -116,6 +118,7 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];

@@ -26,9 +26,10 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    BatchInterval,
 }
 
-const KEYWORDS: [(&str, Keyword); 15] = [
+const KEYWORDS: [(&str, Keyword); 16] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -44,6 +45,7 @@ const KEYWORDS: [(&str, Keyword); 15] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("BATCH_INTERVAL", Keyword::BatchInterval),
 ];
 
 impl Keyword {
@@ -87,7 +89,9 @@ pub(super) struct Options {
     timeout_ms: Option<u64>,
     concurrency: Option<u32>,
     pipeline: Option<u32>,
-    batch: Option<()>,
+    batch: Option<bool>,
+    batch_size: Option<u32>,
+    batch_interval_ms: Option<u64>,
 }
 
 impl Options {
@@ -155,9 +159,10 @@ impl Options {
             Keyword::Timeout => set(&mut self.timeout_ms, name, number(name, values[0])?)?,
             Keyword::Concurrency => set(&mut self.concurrency, name, number(name, values[0])?)?,
             Keyword::Pipeline => set(&mut self.pipeline, name, number(name, values[0])?)?,
-            Keyword::Batch => set(&mut self.batch, name, parse_batch(values[0])?)?,
-            Keyword::BatchSize => {
-                return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
+            Keyword::Batch => set(&mut self.batch, name, yes_or_no(name, values[0])?)?,
+            Keyword::BatchSize => set(&mut self.batch_size, name, number(name, values[0])?)?,
+            Keyword::BatchInterval => {
+                set(&mut self.batch_interval_ms, name, number(name, values[0])?)?;
             }
             Keyword::Events => {}
         }
@@ -215,6 +220,12 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            // Whoever says how large its batches are wants them.
+            batch: self
+                .batch
+                .unwrap_or(self.batch_size.or(self.batch_interval_ms.map(|_| 1)).is_some()),
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
         }
     }
 
@@ -237,6 +248,9 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch,
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
         }
     }
 }
@@ -283,13 +297,13 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
-fn parse_batch(value: &[u8]) -> Result<(), String> {
-    if value.eq_ignore_ascii_case(b"false") {
-        Ok(())
-    } else if value.eq_ignore_ascii_case(b"true") {
-        Err("ERR BATCH true: batches are not yet available".to_owned())
+fn yes_or_no(name: &str, value: &[u8]) -> Result<bool, String> {
+    if value.eq_ignore_ascii_case(b"true") {
+        Ok(true)
+    } else if value.eq_ignore_ascii_case(b"false") {
+        Ok(false)
     } else {
-        Err("ERR BATCH is true or false".to_owned())
+        Err(format!("ERR {name} is true or false"))
     }
 }
 
@@ -389,8 +403,7 @@ mod tests {
             ("RETRIES -1", "value of RETRIES is not an integer or out of range"),
             ("RETRY_BACKOFF never", "RETRY_BACKOFF is fixed, linear or exponential"),
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
-            ("BATCH true", "not yet available"),
-            ("BATCH_SIZE 100", "not yet available"),
+            ("BATCH_SIZE many", "value of BATCH_SIZE is not an integer"),
             ("BATCH maybe", "BATCH is true or false"),
             ("HEADER X-A", "HEADER takes a name and a value"),
             ("AUTH none", "AUTH takes 'bearer <token>'"),

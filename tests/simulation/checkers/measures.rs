@@ -22,7 +22,7 @@ struct Expected {
 struct Measured {
     /// By webhook and shard.
     expected: BTreeMap<(u32, usize), Expected>,
-    /// Attempts that were counted, by webhook and event.
+    /// Attempts that were counted, by webhook and event or batch.
     made: BTreeMap<(u32, u64), u32>,
 }
 
@@ -31,11 +31,12 @@ impl Measured {
         let expected = self.expected.entry((attempt.name.webhook, attempt.shard)).or_default();
         let made = self.made.entry((attempt.name.webhook, attempt.name.id)).or_default();
         let counted = attempt.status != Some(STATUS_GONE);
-        expected.attempt += 1;
-        expected.retries += u64::from(*made > 0);
-        expected.queue += u64::from(*made == 0 && counted);
-        expected.total += u64::from(attempt.outcome == DeliveryOutcome::Ok);
-        expected.failures += u64::from(attempt.outcome != DeliveryOutcome::Ok);
+        let deliveries_if = |condition| if condition { attempt.deliveries } else { 0 };
+        expected.attempt += attempt.deliveries;
+        expected.retries += deliveries_if(*made > 0);
+        expected.queue += deliveries_if(*made == 0 && counted);
+        expected.total += deliveries_if(attempt.outcome == DeliveryOutcome::Ok);
+        expected.failures += deliveries_if(attempt.outcome != DeliveryOutcome::Ok);
         *made += u32::from(counted);
     }
 
