@@ -20,6 +20,7 @@ mod simulation {
     pub mod faults;
     pub mod history;
     pub mod links;
+    pub mod measuring;
     pub mod operations;
     pub mod overload;
     pub mod peer;

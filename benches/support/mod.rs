@@ -168,7 +168,7 @@ impl Rig {
                     to_send = true;
                 }
                 Action::Wake(_) => to_send = true,
-                Action::Close(_) | Action::RoomMade => {}
+                Action::Close(_) | Action::RoomMade | Action::Notice(_) => {}
             }
         }
         to_send

@@ -137,3 +137,17 @@ pub const DNS_NEGATIVE_TTL_MS: u64 = 1_000;
 
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;
+
+/// Pending deliveries that came in within this time are of one age, for the lag that is told.
+pub const AGE_GENERATION_US: u64 = 100_000;
+/// Ages of pending deliveries that are told apart, per webhook and worker; at the bound the two
+/// that differ least are taken for one.
+pub const AGE_GENERATIONS_MAX: usize = 32;
+/// Warnings of one kind that a worker logs within [`NOTICE_INTERVAL_MS`]; the rest are counted, and
+/// their number is told with the next one.
+pub const NOTICES_PER_INTERVAL_MAX: u32 = 5;
+/// See [`NOTICES_PER_INTERVAL_MAX`].
+pub const NOTICE_INTERVAL_MS: u64 = 10_000;
+/// Requests for `/metrics` and the health checks that are answered at once; more are refused with
+/// a 503.
+pub const ADMIN_CONNECTIONS_MAX: usize = 8;

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod glob;
 pub mod http;
 pub mod json;
+pub mod latency;
 pub mod ledger;
 pub mod matcher;
 pub mod on_full;

@@ -1,9 +1,9 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
 use super::{
-    Admission, DeliveryRecord, EngineStats, EventRef, EventValue, TestReport, WebhookAuth,
-    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
-    WebhookUpdate, WhenFull,
+    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, TestReport,
+    WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
+    WebhookStatus, WebhookUpdate, WhenFull,
 };
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::limits;
@@ -33,15 +33,15 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Engine {
-    config: WebhookConfig,
+    pub(super) config: WebhookConfig,
     workers: usize,
     registry: Result<Registry, WebhookError>,
-    published: Option<Arc<Published>>,
-    shared: Arc<Shared>,
+    pub(super) published: Option<Arc<Published>>,
+    pub(super) shared: Arc<Shared>,
     room: Arc<Room>,
     hasher: KeyHasher,
-    clock: Clock,
-    running: OnceLock<Result<Running, WebhookError>>,
+    pub(super) clock: Clock,
+    pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -49,7 +49,7 @@ pub(super) struct Engine {
 /// The engine's threads.
 #[derive(Debug)]
 pub(super) struct Running {
-    workers: Vec<Arc<WorkerShared>>,
+    pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
 }
@@ -102,6 +102,16 @@ impl Engine {
             return Err(WebhookError::ShutDown);
         }
         self.running.get_or_init(|| self.start()).as_ref().map_err(Clone::clone)
+    }
+
+    /// How far the engine's threads are; starts nothing.
+    pub(super) fn state(&self) -> EngineState {
+        match self.running.get() {
+            _ if self.closed.load(Ordering::Acquire) => EngineState::Stopping,
+            Some(Ok(_)) => EngineState::Running,
+            Some(Err(_)) => EngineState::Failed,
+            None => EngineState::NotStarted,
+        }
     }
 
     fn start(&self) -> Result<Running, WebhookError> {
@@ -226,6 +236,7 @@ impl Engine {
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
         self.registry()?.set_status(name, status)?;
+        tracing::info!("webhook {name}: {} by command", status.name());
         self.poke_workers();
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::engine::Engine;
 use super::{
-    DeliveryRecord, DrainReport, EngineStats, EventRef, QueueFull, TestReport, TryTriggerError,
-    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
-    WebhookTrigger, WebhookUpdate,
+    DeliveryRecord, DrainReport, EngineState, EngineStats, EventRef, Metrics, QueueFull,
+    TestReport, TryTriggerError, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions,
+    WebhookStats, WebhookStatus, WebhookTrigger, WebhookUpdate,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +158,18 @@ impl WebhookManager {
     /// The counters of the engine.
     pub fn engine_stats(&self) -> EngineStats {
         self.engine.stats()
+    }
+
+    /// A reading of everything that is measured, also as Prometheus text:
+    /// [`Metrics::write_prometheus`](super::Metrics::write_prometheus). Disturbs no worker and
+    /// never waits.
+    pub fn metrics(&self) -> Metrics {
+        self.engine.metrics()
+    }
+
+    /// How far the engine's threads are; starts nothing.
+    pub fn state(&self) -> EngineState {
+        self.engine.state()
     }
 
     /// The last attempts of one webhook, newest first, at most `count`. The engine remembers at

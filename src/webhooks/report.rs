@@ -167,3 +167,17 @@ pub struct DrainReport {
     /// Deliveries that were still pending at the deadline.
     pub pending: u64,
 }
+
+/// How far the engine's threads are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum EngineState {
+    /// No call has needed them yet.
+    NotStarted,
+    /// They run.
+    Running,
+    /// They could not be started.
+    Failed,
+    /// A shutdown has begun, and may be over.
+    Stopping,
+}

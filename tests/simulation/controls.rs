@@ -497,6 +497,29 @@ fn windows_notices_connections_that_nobody_needs() {
     assert!(rules.iter().any(|(name, _)| *name == "windows"), "{rules:?}");
 }
 
+#[test]
+fn measures_notices_an_attempt_that_is_not_measured() {
+    let mut world = clean(&[Script::Status(500, 1000)], 2);
+    each(&mut world, |what| {
+        if let Happening::Checkpoint(checkpoint) = what {
+            checkpoint.rows.iter_mut().for_each(|row| row.measured.attempt /= 2);
+        }
+    });
+    expect(&world, &["measures"]);
+}
+
+#[test]
+fn measures_notices_a_lane_that_is_said_to_wait_for_ever() {
+    let mut world = clean(&[], 2);
+    each(&mut world, |what| {
+        if let Happening::Checkpoint(checkpoint) = what {
+            checkpoint.rows.iter_mut().for_each(|row| row.tally.lanes_blocked += 1);
+            checkpoint.shards.iter_mut().for_each(|row| row.totals.lanes_blocked += 1);
+        }
+    });
+    expect(&world, &["measures"]);
+}
+
 /// Every rule has a control above.
 #[test]
 fn no_rule_is_without_a_control() {

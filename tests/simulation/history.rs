@@ -270,6 +270,18 @@ pub struct Row {
     pub shard: usize,
     pub tally: Tally,
     pub status: WebhookStatus,
+    pub measured: Measured,
+}
+
+/// How many were measured, by stage, and how many failed, by the sum of their causes.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    pub queue: u64,
+    pub attempt: u64,
+    pub total: u64,
+    pub failures: u64,
+    /// When the oldest pending delivery came in, as the metrics tell it.
+    pub oldest_us: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -36,6 +36,8 @@ pub(super) struct Batch {
     pub(super) attempts: u32,
     /// Tells it from an earlier one with the same index, for timers.
     pub(super) generation: u32,
+    /// It waits for its retry.
+    pub(super) waits: bool,
 }
 
 impl Batch {
@@ -192,14 +194,19 @@ impl Shard {
             return None;
         }
         let (sequence, generation) = (self.next_id().sequence, self.next_generation());
+        let (timestamp_us, attempts, waits) = (0, 0, false);
         let batch =
-            Batch { slot, lanes, count, sequence, timestamp_us: 0, attempts: 0, generation };
+            Batch { slot, lanes, count, sequence, timestamp_us, attempts, generation, waits };
         Some(self.batches.insert(batch) as u32)
     }
 
     /// The batch goes out as soon as it may, before anything newer.
     pub(super) fn batch_ready(&mut self, batch: u32) {
-        let slot = self.batches[batch as usize].slot;
+        let state = &mut self.batches[batch as usize];
+        let (slot, lanes) = (state.slot, state.lanes.len());
+        if std::mem::take(&mut state.waits) {
+            self.note_unblocked(slot, lanes as u64);
+        }
         if let Some(webhook) = &mut self.webhooks[slot as usize] {
             webhook.batches_ready.push_front(batch);
             self.list_webhook(slot);
@@ -279,7 +286,7 @@ impl Shard {
             (state.state, state.counted) = (LaneState::Batched, counted);
         }
         let generation = self.next_generation();
-        Some(self.batches.insert(Batch { lanes, generation, ..*batch }) as u32)
+        Some(self.batches.insert(Batch { lanes, generation, waits: false, ..*batch }) as u32)
     }
 
     /// The deliveries of a batch, in their order.

@@ -239,6 +239,8 @@ impl Shard {
     /// The connection could not be opened.
     pub fn handle_connect_failed(&mut self, now: Now, id: ConnectionId, failure: Failure) {
         if let Some(index) = self.find(id) {
+            let endpoint = self.connections[index].endpoint;
+            self.notice_connect_failed(now.tick, endpoint, failure);
             self.end_connection(now, index, Err(failure));
         }
     }

@@ -35,13 +35,14 @@ impl Shard {
     /// When the bytes are not a packed event: a bug of the caller.
     pub fn handle_event(&mut self, now: Now, packed: &[u8]) {
         let event = unpack(packed).expect("events reach a shard packed");
+        self.totals().events_taken_in.add(1);
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.snapshot.matcher.find(event.event, event.key, &mut matched);
         let mut record = None;
         for &slot in &matched {
-            if self.accepts(slot, &event.stamp) {
-                let record = *record.get_or_insert_with(|| self.add_event(&event));
+            if self.accepts(now, slot, &event.stamp) {
+                let record = *record.get_or_insert_with(|| self.add_event(now, &event));
                 self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
             }
         }
@@ -56,7 +57,7 @@ impl Shard {
     }
 
     /// Whether the event is for the webhook, and the webhook has room for it.
-    fn accepts(&self, slot: u32, stamp: &Stamp) -> bool {
+    fn accepts(&mut self, now: Now, slot: u32, stamp: &Stamp) -> bool {
         let Some(webhook) = self.webhooks.get(slot as usize).and_then(Option::as_ref) else {
             return false;
         };
@@ -78,18 +79,21 @@ impl Shard {
                 counters.triggered.add(1);
                 counters.dropped.add(1);
             }
+            self.notice_dropped(now.tick, slot);
         }
         room
     }
 
-    fn add_event(&mut self, event: &PackedEvent<'_>) -> u32 {
+    fn add_event(&mut self, now: Now, event: &PackedEvent<'_>) -> u32 {
         let id = self.next_id();
         let body = &mut self.body;
         body.clear();
         payload::write_event_with(&mut self.times, body, id, event.event.name(), event);
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
         let buffer = self.spare_bodies.pop().unwrap_or_default();
-        let record = EventRecord::new(id.sequence, event.event, buffer, body, key);
+        let waited_us = now.unix_us.saturating_sub(event.stamp.timestamp_us);
+        let since = Tick(now.tick.0.saturating_sub(waited_us));
+        let record = EventRecord::new(id.sequence, event.event, since, buffer, body, key);
         if body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
             *body = Vec::new();
         }
@@ -108,7 +112,7 @@ impl Shard {
         if coalesces && let Some(delivery) = self.replaceable(key) {
             self.replace_event(delivery, event);
             if on_full == OnFull::DropOldest {
-                self.note_age(slot, delivery);
+                self.note_youngest(slot, delivery);
             }
             let Some(webhook) = &self.webhooks[slot as usize] else { return };
             for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {

@@ -46,6 +46,8 @@ pub(super) struct EventRecord {
     /// Deliveries that refer to it.
     references: u32,
     pub(super) kind: WebhookEvent,
+    /// The tick that it is from, in 48 bits, so that it fits in beside the kind: nine years.
+    since: [u16; 3],
 }
 
 impl EventRecord {
@@ -53,6 +55,7 @@ impl EventRecord {
     pub(super) fn new(
         sequence: u64,
         kind: WebhookEvent,
+        since: Tick,
         mut buffer: Vec<u8>,
         body: &[u8],
         key: &[u8],
@@ -63,7 +66,14 @@ impl EventRecord {
         buffer.reserve_exact(body.len() + key.len());
         buffer.extend_from_slice(body);
         buffer.extend_from_slice(key);
-        EventRecord { sequence, buffer, body_bytes, references: 0, kind }
+        let since = [0, 16, 32].map(|shift| (since.0 >> shift) as u16);
+        EventRecord { sequence, buffer, body_bytes, references: 0, kind, since }
+    }
+
+    /// When it happened; not before the engine's start.
+    pub(super) fn since(&self) -> Tick {
+        let [low, middle, high] = self.since.map(u64::from);
+        Tick(high << 32 | middle << 16 | low)
     }
 
     /// The bytes that are sent and signed: the same on every attempt (DEL-3).
@@ -171,7 +181,10 @@ impl Shard {
         event: u32,
         attempts: u32,
     ) -> u32 {
-        self.events[event as usize].references += 1;
+        let record = &mut self.events[event as usize];
+        record.references += 1;
+        let (sequence, since) = (record.sequence, record.since());
+        self.note_pending(key.slot, sequence, since);
         let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
         let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
         let delivery = self.deliveries.insert(delivery) as u32;
@@ -201,8 +214,13 @@ impl Shard {
         self.events[event as usize].references += 1;
         let delivery = &mut self.deliveries[delivery as usize];
         delivery.next_attempt = NonZeroU32::MIN;
-        let replaced = std::mem::replace(&mut delivery.event, event);
-        self.release_event(replaced);
+        let (replaced, lane) = (std::mem::replace(&mut delivery.event, event), delivery.lane);
+        let slot = self.lanes[lane as usize].key.slot;
+        let (sequence, since) =
+            (self.events[event as usize].sequence, self.events[event as usize].since());
+        self.note_pending(slot, sequence, since);
+        let replaced = self.release_event(replaced);
+        self.note_ended(slot, replaced);
     }
 
     /// How many deliveries of a lane, from its head on, are on a connection or in a batch.
@@ -225,7 +243,8 @@ impl Shard {
         if removed.next == NONE {
             self.lanes[lane as usize].tail = before.unwrap_or(NONE);
         }
-        self.release_event(removed.event);
+        let sequence = self.release_event(removed.event);
+        self.note_ended(self.lanes[lane as usize].key.slot, sequence);
     }
 
     /// The lane of a (webhook, key), if it has deliveries.
@@ -239,7 +258,7 @@ impl Shard {
             key,
             head: delivery,
             tail: delivery,
-            state: LaneState::Waiting,
+            state: LaneState::Ready,
             counted: 0,
             next_ready: NONE,
             previous_ready: NONE,
@@ -254,10 +273,12 @@ impl Shard {
 
     /// Takes the first `count` deliveries off `lane`; the rest is ready, or the lane ends.
     pub(super) fn finish_heads(&mut self, now: Tick, lane: u32, count: NonZeroU32) {
+        let slot = self.make_ready(lane);
         let mut next = self.lanes[lane as usize].head;
         for _ in 0..count.get() {
             let delivery = self.deliveries.remove(next as usize);
-            self.release_event(delivery.event);
+            let sequence = self.release_event(delivery.event);
+            self.note_ended(slot, sequence);
             next = delivery.next;
         }
         if next == NONE {
@@ -290,19 +311,32 @@ impl Shard {
         ended
     }
 
-    fn release_event(&mut self, event: u32) {
+    /// Gives the event's number.
+    fn release_event(&mut self, event: u32) -> u64 {
         let record = &mut self.events[event as usize];
+        let sequence = record.sequence;
         record.references -= 1;
         if record.references == 0 {
             let record = self.events.remove(event as usize);
             self.spare_body(record.buffer);
         }
+        sequence
+    }
+
+    /// Gives the slot of the lane's webhook.
+    #[inline]
+    pub(super) fn make_ready(&mut self, lane: u32) -> u32 {
+        let lane = &mut self.lanes[lane as usize];
+        let slot = lane.key.slot;
+        if std::mem::replace(&mut lane.state, LaneState::Ready) == LaneState::Waiting {
+            self.note_unblocked(slot, 1);
+        }
+        slot
     }
 
     /// Links `lane` at the end of its webhook's ready list.
     pub(super) fn ready_at_end(&mut self, now: Tick, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
-        self.lanes[lane as usize].state = LaneState::Ready;
+        let slot = self.make_ready(lane);
         self.lanes[lane as usize].next_ready = NONE;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         let tail = std::mem::replace(&mut webhook.ready.tail, lane);
@@ -316,9 +350,8 @@ impl Shard {
 
     /// Links `lane` at the front of its webhook's ready list.
     pub(super) fn ready_at_front(&mut self, now: Tick, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
+        let slot = self.make_ready(lane);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        self.lanes[lane as usize].state = LaneState::Ready;
         let head = std::mem::replace(&mut webhook.ready.head, lane);
         self.lanes[lane as usize].next_ready = head;
         self.lanes[lane as usize].previous_ready = NONE;

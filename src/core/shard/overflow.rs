@@ -12,7 +12,7 @@ const STALE_ENTRIES_MAX: usize = 64;
 /// The pending deliveries of a webhook by age, the oldest first. Those that have ended stay in it
 /// until they are met or there are too many of them.
 #[derive(Debug, Default)]
-pub(super) struct Ages {
+pub(super) struct DropQueue {
     /// The event's number, which tells a delivery from a later one in its place.
     entries: VecDeque<(u64, u32)>,
 }
@@ -26,11 +26,11 @@ impl Shard {
 
     /// A delivery has joined a webhook that drops its oldest ones: remembers it, and makes room.
     pub(super) fn make_room(&mut self, now: Tick, slot: u32, delivery: u32) {
-        self.note_age(slot, delivery);
+        self.note_youngest(slot, delivery);
         let worker = self.config.worker;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         let pending = webhook.counters(worker).pending.get() as usize;
-        if webhook.ages.entries.len() > 2 * pending + STALE_ENTRIES_MAX {
+        if webhook.drop_queue.entries.len() > 2 * pending + STALE_ENTRIES_MAX {
             self.forget_ended(slot);
         }
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
@@ -40,7 +40,7 @@ impl Shard {
     }
 
     /// The webhook's policy has become to drop the oldest: looks what there is.
-    fn learn_ages(&mut self, slot: u32) {
+    fn fill_drop_queue(&mut self, slot: u32) {
         let of_slot = self.deliveries.iter().filter_map(|(index, delivery)| {
             let lane = &self.lanes[delivery.lane as usize];
             let sequence = self.events[delivery.event as usize].sequence;
@@ -49,22 +49,22 @@ impl Shard {
         let mut entries: Vec<(u64, u32)> = of_slot.collect();
         entries.sort_unstable();
         if let Some(webhook) = &mut self.webhooks[slot as usize] {
-            webhook.ages.entries = entries.into();
+            webhook.drop_queue.entries = entries.into();
         }
     }
 
     /// Remembers that a delivery is the youngest of its webhook.
-    pub(super) fn note_age(&mut self, slot: u32, delivery: u32) {
+    pub(super) fn note_youngest(&mut self, slot: u32, delivery: u32) {
         let sequence = self.sequence_of(delivery);
         if let Some(webhook) = &mut self.webhooks[slot as usize] {
-            webhook.ages.entries.push_back((sequence, delivery));
+            webhook.drop_queue.entries.push_back((sequence, delivery));
         }
     }
 
     /// What is done when the webhook is full has changed.
     pub(super) fn change_on_full(&mut self, slot: u32) {
         if self.drops_oldest(slot) {
-            self.learn_ages(slot);
+            self.fill_drop_queue(slot);
             if let Some(webhook) = &self.webhooks[slot as usize] {
                 webhook.definition.ledger.retire(&self.shared.full_count);
                 // Callers that wait for its full queue need not wait for it any more.
@@ -72,7 +72,7 @@ impl Shard {
             }
         } else {
             if let Some(webhook) = &mut self.webhooks[slot as usize] {
-                webhook.ages = Ages::default();
+                webhook.drop_queue = DropQueue::default();
             }
             self.update_full(slot);
         }
@@ -91,10 +91,10 @@ impl Shard {
 
     fn forget_ended(&mut self, slot: u32) {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        let mut entries = std::mem::take(&mut webhook.ages.entries);
+        let mut entries = std::mem::take(&mut webhook.drop_queue.entries);
         entries.retain(|&entry| self.is_pending(slot, entry));
         if let Some(webhook) = &mut self.webhooks[slot as usize] {
-            webhook.ages.entries = entries;
+            webhook.drop_queue.entries = entries;
         }
     }
 
@@ -102,9 +102,9 @@ impl Shard {
     /// `newest` is not dropped: when all others are under way, the window bounds the queue.
     fn drop_oldest(&mut self, now: Tick, slot: u32, newest: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        for _ in 0..webhook.ages.entries.len() {
+        for _ in 0..webhook.drop_queue.entries.len() {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-            let Some(entry) = webhook.ages.entries.pop_front() else { return };
+            let Some(entry) = webhook.drop_queue.entries.pop_front() else { return };
             if !self.is_pending(slot, entry) {
                 continue;
             }
@@ -113,7 +113,7 @@ impl Shard {
                 return;
             }
             if let Some(webhook) = &mut self.webhooks[slot as usize] {
-                webhook.ages.entries.push_back(entry);
+                webhook.drop_queue.entries.push_back(entry);
             }
             if entry.1 == newest {
                 return;
@@ -147,7 +147,10 @@ impl Shard {
         }
         self.unchain(lane, before, delivery);
         match self.lanes[lane as usize].head() {
-            NONE => drop(self.end_lane(lane)),
+            NONE => {
+                self.make_ready(lane);
+                self.end_lane(lane);
+            }
             _ if is_ready => self.ready_at_front(now, lane),
             _ => {}
         }

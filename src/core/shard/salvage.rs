@@ -37,7 +37,8 @@ impl Shard {
             let event = *moved.entry(old).or_insert_with(|| {
                 let event = &self.events[old as usize];
                 let (sequence, body, key) = (event.sequence, event.body(), event.key());
-                let record = EventRecord::new(sequence, event.kind, Vec::new(), body, key);
+                let since = event.since();
+                let record = EventRecord::new(sequence, event.kind, since, Vec::new(), body, key);
                 fresh.events.insert(record) as u32
             });
             fresh.append_delivery(now.tick, key, event, attempts);
@@ -75,6 +76,8 @@ impl Shard {
                 Some(&at) => {
                     state.state = LaneState::Waiting;
                     self.timers.lane_due(at, lane, state.generation);
+                    let slot = state.key.slot;
+                    self.note_blocked(slot, 1);
                 }
                 None => self.ready_at_end(now, lane),
             }
@@ -113,10 +116,13 @@ impl Shard {
             if let Some(webhook) = webhook {
                 webhook.counters(worker).pending.set(*pending);
                 webhook.counters(worker).in_flight.set(0);
+                webhook.counters(worker).lanes_blocked.set(0);
             }
         }
         self.totals().deliveries.pending.set(pending.iter().sum());
         self.totals().deliveries.in_flight.set(0);
+        self.totals().deliveries.lanes_blocked.set(0);
+        self.totals().connections_open.set(0);
     }
 
     /// Test deliveries are not sent again: whoever waits for one is told.

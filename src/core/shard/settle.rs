@@ -3,6 +3,7 @@
 use super::connections::Job;
 use super::lanes::EventRecord;
 use super::load::Load;
+use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::limits;
@@ -139,6 +140,7 @@ impl Shard {
             Some(_) if self.load_attempts(load) < retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
+        let is_retry = self.load_attempts(load) > 0;
         if verdict != Verdict::Gone {
             self.count_attempt(load);
         }
@@ -151,7 +153,15 @@ impl Shard {
             Ended { verdict, attempts, status, failure, latency_us },
             snippet,
         );
+        let counted = verdict != Verdict::Gone;
+        self.measure(
+            load,
+            &Measured { began: began.at, now: now.tick, failure, is_retry, counted },
+        );
         self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
+        if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
+            self.notice_dead_letter(now.tick, load, attempts, failure);
+        }
         // An endpoint that the webhook has left has no say in what becomes of it.
         let speaks_for_it = began.revision == revision;
         if speaks_for_it {
@@ -166,6 +176,7 @@ impl Shard {
             Verdict::Gone => {
                 if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
                     webhook.definition.ledger.set_status(WebhookStatus::Gone);
+                    self.notice_disabled(now.tick, slot);
                     // Callers that wait for its full queue need not wait for it any more.
                     self.actions.push_back(Action::RoomMade);
                 }
@@ -273,6 +284,11 @@ impl Shard {
     /// Brings the full flag of a webhook up to date.
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        debug_assert_eq!(
+            webhook.ages.count(),
+            webhook.counters(self.config.worker).pending.get(),
+            "a delivery came or went unnoticed"
+        );
         // One that drops its oldest turns nobody away.
         if webhook.definition.on_full != OnFull::DropOldest
             && webhook.definition.ledger.update_full(&self.shared.full_count)

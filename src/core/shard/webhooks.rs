@@ -1,10 +1,11 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
+use super::ages::Ages;
 use super::batches::Filling;
 use super::connections::Exchange;
 use super::lanes::ReadyList;
 use super::load::Load;
-use super::overflow::Ages;
+use super::overflow::DropQueue;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -33,6 +34,8 @@ pub(super) struct WebhookState {
     /// What there is for the next batch.
     pub(super) filling: Filling,
     /// Its deliveries by age, if it drops the oldest.
+    pub(super) drop_queue: DropQueue,
+    /// How old its pending deliveries are.
     pub(super) ages: Ages,
 }
 
@@ -122,6 +125,7 @@ impl Shard {
             listed: false,
             batches_ready: VecDeque::new(),
             filling: Filling::default(),
+            drop_queue: DropQueue::default(),
             ages: Ages::default(),
         });
     }
@@ -198,6 +202,9 @@ impl Shard {
             counters.pending.subtract(cancelled);
             counters.in_flight.subtract(in_flight);
         }
+        let blocked = &webhook.counters(self.config.worker).lanes_blocked;
+        self.totals().deliveries.lanes_blocked.subtract(blocked.get());
+        blocked.set(0);
         webhook.definition.ledger.retire(&self.shared.full_count);
         self.actions.push_back(Action::RoomMade);
         self.release_endpoint(webhook.endpoint);
