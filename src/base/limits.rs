@@ -128,3 +128,16 @@ pub const DNS_NEGATIVE_TTL_MS: u64 = 1_000;
 
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;
+
+// What the configuration file takes; the defaults are in `webhooks::WebhookConfig`.
+
+/// Most webhooks that `max_webhooks` may allow.
+pub const WEBHOOKS_MAX: u64 = 1_000_000;
+/// Most events of one batch that `max_batch_size` may allow.
+pub const BATCH_SIZE_MAX: u64 = 100_000;
+/// Longest `batch_interval_ms`: 1 hour.
+pub const BATCH_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
+/// Largest `backoff_multiplier`.
+pub const BACKOFF_MULTIPLIER_MAX: f64 = 1000.0;
+/// Most open connections that a worker, or an endpoint in a worker, may be allowed.
+pub const CONNECTIONS_MAX: u64 = 1_000_000;

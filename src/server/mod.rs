@@ -6,7 +6,7 @@ pub mod admin_http;
 pub mod cli;
 pub mod command_table;
 mod commands;
-pub mod config_file;
+pub mod config;
 mod connection;
 mod demo;
 pub mod engine;
