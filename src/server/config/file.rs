@@ -1,7 +1,7 @@
 //! Reads the file. All that is wrong with it is found, not only the first.
 
 use super::keys::{self, Key, SECTIONS, Section};
-use super::nearest::nearest;
+use super::nearest::{hint, nearest};
 use super::place::Value;
 use crate::server::settings::ServerSettings;
 use std::ops::Range;
@@ -101,18 +101,14 @@ fn unknown_key(name: &str, path: &str, section: Option<&Section>) -> String {
             None => format!("unknown key `{name}` outside of any section"),
         };
     };
-    let hint = if let Some((home, _)) = keys::all().find(|(_, key)| key.name == name) {
-        format!("it belongs into [{}]", home.name)
-    } else if let Some(near) = nearest(name, section.keys.iter().map(|key| key.name)) {
-        format!("did you mean `{near}`?")
-    } else {
-        let names: Vec<String> = section.keys.iter().map(|key| format!("`{}`", key.name)).collect();
-        format!("known are {}", names.join(", "))
+    let hint = match keys::all().find(|(_, key)| key.name == name) {
+        Some((home, _)) => format!("it belongs into [{}]", home.name),
+        None => hint(name, &section.keys.iter().map(|key| key.name).collect::<Vec<_>>()),
     };
     format!("unknown key `{name}` in [{path}]; {hint}")
 }
 
-/// A value of the kinds that keys have; `None` for tables, times and what is in them.
+/// A value of the kinds that keys have; `None` for times and for what they are in.
 fn read_value(value: &DeValue<'_>) -> Option<Value> {
     Some(match value {
         DeValue::Boolean(value) => Value::Switch(*value),
@@ -127,6 +123,12 @@ fn read_value(value: &DeValue<'_>) -> Option<Value> {
             let items = items.iter().map(|item| read_value(item.get_ref()));
             Value::List(items.collect::<Option<_>>()?)
         }
-        DeValue::Datetime(_) | DeValue::Table(_) => return None,
+        DeValue::Table(table) => {
+            let entries = table.iter().map(|(name, value)| {
+                Some((name.get_ref().clone().into_owned(), read_value(value.get_ref())?))
+            });
+            Value::Table(entries.collect::<Option<_>>()?)
+        }
+        DeValue::Datetime(_) => return None,
     })
 }

@@ -7,6 +7,17 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     (distance <= name.len().max(3) / 2).then_some(near)
 }
 
+/// What to write instead of `name`: the nearest known name, or else all of them.
+pub(super) fn hint(name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+            format!("known are {}", known.join(", "))
+        }
+    }
+}
+
 /// How many letters must be changed, added or removed to make one word of the other.
 fn edit_distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();

@@ -1,5 +1,6 @@
 //! Where a setting is kept, and how a value gets there from TOML or from text.
 
+use super::nearest::hint;
 use super::parse_bind;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub enum Value {
     Text(String),
     /// A list of texts or whole numbers.
     List(Vec<Value>),
+    /// A table, by its keys.
+    Table(Vec<(String, Value)>),
 }
 
 /// What a value may be.
@@ -48,6 +51,8 @@ pub enum Place<'a> {
     Text(&'a mut dyn TextPlace),
     /// A list.
     List(&'a mut dyn ListPlace),
+    /// Tables by names that users choose: `[section.key.name]`. In the file only.
+    Table(&'a mut dyn TablePlace),
 }
 
 /// A field that holds a whole number, or none.
@@ -77,6 +82,14 @@ pub trait ListPlace {
     fn put(&mut self, items: &[String]) -> Result<(), String>;
     /// The items that are there.
     fn get(&self) -> Vec<String>;
+}
+
+/// A field that holds entries by name, each with keys of its own.
+pub trait TablePlace {
+    /// The keys of the entry called `name`, which is made if it is not there.
+    fn entry(&mut self, name: &str) -> Vec<(&'static str, Place<'_>)>;
+    /// The names of the entries that are there.
+    fn names(&self) -> Vec<String>;
 }
 
 macro_rules! integer_place {
@@ -215,6 +228,11 @@ impl Place<'_> {
                 let words = words.map(|word| Value::Text(word.to_owned())).collect();
                 return place.put(Value::List(words), range);
             }
+            (Place::Table(place), Value::Table(entries)) => {
+                return entries
+                    .into_iter()
+                    .try_for_each(|(name, entry)| put_entry(place, &name, entry));
+            }
             _ => return wrong,
         }
         Ok(())
@@ -250,6 +268,7 @@ impl Place<'_> {
                 });
                 Value::List(items.collect())
             }
+            Place::Table(_) => return Err("can be set in the file only".to_owned()),
         };
         self.put(value, range)
     }
@@ -265,6 +284,7 @@ impl Place<'_> {
             (Place::Float(_), _) => "a number".to_owned(),
             (Place::Integer(_), _) => "a whole number".to_owned(),
             (Place::Text(_), _) => "text".to_owned(),
+            (Place::Table(_), _) => "tables by name".to_owned(),
             (Place::List(place), range) => {
                 let items = if place.numbers() { "whole numbers" } else { "texts" };
                 match range {
@@ -283,6 +303,8 @@ impl Place<'_> {
             Place::Float(value) => format!("{value:?}"),
             Place::Integer(place) => place.get()?.to_string(),
             Place::Text(place) => quoted(&place.get()?),
+            // There is none by default.
+            Place::Table(_) => return None,
             Place::List(place) if place.numbers() => format!("[{}]", place.get().join(", ")),
             Place::List(place) => {
                 let items: Vec<String> = place.get().iter().map(|item| quoted(item)).collect();
@@ -302,8 +324,34 @@ impl Place<'_> {
             }
             Place::Text(place) => place.get().unwrap_or_default(),
             Place::List(place) => place.get().join(" "),
+            Place::Table(place) => place.names().join(" "),
         }
     }
+}
+
+/// Puts the entry called `name` into a table. The error continues "`key` ".
+fn put_entry(place: &mut dyn TablePlace, name: &str, entry: Value) -> Result<(), String> {
+    let Value::Table(values) = entry else {
+        return Err(format!("is wrong: `{name}` must be a table"));
+    };
+    for (key, value) in values {
+        let mut places = place.entry(name);
+        match places.iter().position(|(known, _)| *known == key) {
+            Some(at) => places
+                .swap_remove(at)
+                .1
+                .put(value, Range::Any)
+                .map_err(|problem| format!("is wrong: `{key}` of `{name}` {problem}"))?,
+            None => {
+                let known: Vec<&str> = places.iter().map(|(known, _)| *known).collect();
+                return Err(format!(
+                    "is wrong: unknown key `{key}` of `{name}`; {}",
+                    hint(&key, &known)
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An item of a list as text, if it is of the right kind.

@@ -345,3 +345,47 @@ fn the_documented_keys_are_those_of_the_table() {
         assert_eq!(written, reference(), "FERRITE_WRITE_DOCS=1 cargo test documented_keys");
     }
 }
+
+/// Entries by name, as a key of the file may have them.
+#[derive(Default, PartialEq, Debug)]
+struct Doors(std::collections::BTreeMap<String, (bool, Option<String>)>);
+
+impl place::TablePlace for Doors {
+    fn entry(&mut self, name: &str) -> Vec<(&'static str, place::Place<'_>)> {
+        let (open, colour) = self.0.entry(name.to_owned()).or_default();
+        vec![("open", place::Place::Switch(open)), ("colour", place::Place::Text(colour))]
+    }
+    fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+}
+
+#[test]
+fn a_key_can_hold_tables_by_name() {
+    use place::{Place, Range, Value};
+    let text = |text: &str| Value::Text(text.to_owned());
+    let put = |entry: Vec<(&str, Value)>| {
+        let entry = entry.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut doors = Doors::default();
+        let value = Value::Table(vec![("front".to_owned(), Value::Table(entry))]);
+        Place::Table(&mut doors).put(value, Range::Any).map(|()| doors)
+    };
+    let doors = put(vec![("open", Value::Switch(true)), ("colour", text("red"))]).unwrap();
+    assert_eq!(doors.0["front"], (true, Some("red".to_owned())));
+    assert_eq!(put(vec![]).map(|doors| doors.0.len()), Ok(0));
+    for (entry, problem) in [
+        (vec![("open", text("hunter2"))], "is wrong: `open` of `front` must be true or false"),
+        (
+            vec![("color", text("hunter2"))],
+            "is wrong: unknown key `color` of `front`; did you mean `colour`?",
+        ),
+    ] {
+        assert_eq!(put(entry), Err(problem.to_owned()));
+    }
+    let mut doors = Doors::default();
+    let no_table = Value::Table(vec![("front".to_owned(), text("hunter2"))]);
+    let problem = Place::Table(&mut doors).put(no_table, Range::Any).unwrap_err();
+    assert_eq!(problem, "is wrong: `front` must be a table");
+    let problem = Place::Table(&mut doors).put_text("x", Range::Any).unwrap_err();
+    assert_eq!(problem, "can be set in the file only");
+}
