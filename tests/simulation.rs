@@ -12,6 +12,7 @@
 
 mod simulation {
     pub mod audit;
+    pub mod batching;
     pub mod checkers;
     pub mod controls;
     pub mod dice;
@@ -20,6 +21,7 @@ mod simulation {
     pub mod history;
     pub mod links;
     pub mod operations;
+    pub mod overload;
     pub mod peer;
     pub mod pipelining;
     pub mod reading;

@@ -74,6 +74,8 @@ counters! {
     failed_attempts,
     /// Time of the successful attempts, in microseconds.
     latency_us_sum,
+    /// Deliveries that gave way to a newer one of their key (`COALESCE`).
+    coalesced,
     /// Exchanges that were cut by a stale connection and sent again at once (DEL-4).
     resent,
 }
@@ -123,11 +125,30 @@ impl DeliveryOutcome {
     }
 }
 
+/// A batch that was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchRef {
+    /// The counting part of its id; the boot is that of its events.
+    pub sequence: u64,
+    /// Events in it.
+    pub events: u32,
+}
+
+impl BatchRef {
+    /// Its id, to be written as a batch's.
+    pub fn id(&self, boot: u64) -> EventId {
+        EventId { boot, sequence: self.sequence }
+    }
+}
+
 /// One attempt, as the delivery log keeps it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AttemptRecord {
     /// The event's id.
     pub id: EventId,
+    /// The batch that the event was in. One record stands for all events of a batch, with the id,
+    /// kind and key of the first; but of those that are given up, each has its own.
+    pub batch: Option<BatchRef>,
     /// What happened.
     pub event: WebhookEvent,
     /// The first bytes of the key.
@@ -284,7 +305,12 @@ impl Ledger {
         !full
     }
 
-    /// The webhook is deleted: it is not full any more, whatever its counters say.
+    /// Whether more deliveries are pending than may be.
+    pub fn is_over_full(&self) -> bool {
+        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() > self.pending_max
+    }
+
+    /// The webhook is deleted, or turns nobody away any more: it is not full any more, whatever its counters say.
     pub fn retire(&self, full_count: &AtomicU32) {
         if self.full.swap(false, Ordering::AcqRel) {
             full_count.fetch_sub(1, Ordering::AcqRel);
@@ -315,6 +341,7 @@ mod tests {
         for sequence in 0..limits::DELIVERY_LOG_ENTRIES_MAX as u64 + 5 {
             let attempt = AttemptRecord {
                 id: EventId { boot: 1, sequence },
+                batch: None,
                 event: WebhookEvent::Set,
                 key: Vec::new(),
                 attempt: 1,

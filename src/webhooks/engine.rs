@@ -12,6 +12,7 @@ use crate::base::random;
 use crate::base::time::{Clock, unix_us};
 use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
+use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::{ShardConfig, Shared, TestOutcome};
@@ -64,6 +65,7 @@ impl Engine {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
+                batch_size_max: config.max_batch_size as u32,
                 workers,
                 verify_tls: config.security.verify_ssl,
                 allowed_hosts: config.security.allowed_hosts.clone(),
@@ -207,6 +209,12 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            batch: options.batch,
+            batch_size: options.batch_size.unwrap_or(self.config.max_batch_size as u32),
+            batch_interval_ms: options.batch_interval_ms.unwrap_or(self.config.batch_interval_ms),
+            on_full: options.on_full,
+            coalesce: options.coalesce,
+            ordered: options.ordered,
         }
     }
 
@@ -316,11 +324,11 @@ impl Engine {
         let some_full = self.shared.full_count.load(Ordering::Relaxed) != 0;
         let may_drop = match (some_full, when_full) {
             (false, _) => false,
-            (true, WhenFull::Drop) => true,
-            (true, WhenFull::Refuse) => match full_among(snapshot, event) {
-                Fullness::None => false,
-                Fullness::Some => true,
-                Fullness::All => return Ok(Admission::Full),
+            (true, when_full) => match (full_among(snapshot, event), when_full) {
+                (Fullness::None, _) => false,
+                (Fullness::Waits, WhenFull::Refuse | WhenFull::Drop)
+                | (Fullness::All, WhenFull::Refuse) => return Ok(Admission::Full),
+                _ => true,
             },
         };
         let key_hash = self.hasher.hash(event.database, event.key);
@@ -394,6 +402,8 @@ enum Fullness {
     None,
     Some,
     All,
+    /// One of the full ones wants callers to wait.
+    Waits,
 }
 
 /// How many of the webhooks that want the event are full. Off the hot path: only asked while
@@ -401,16 +411,18 @@ enum Fullness {
 fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let mut slots = Vec::new();
     snapshot.matcher.find(event.event, event.key, &mut slots);
-    let (mut active, mut full) = (0, 0);
+    let (mut active, mut full, mut waits) = (0, 0, false);
     for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
         // One that was disabled by a 410 since the snapshot is passed by, full or not.
         if definition.ledger.status() == WebhookStatus::Active {
             active += 1;
             full += usize::from(definition.ledger.is_full());
+            waits |= definition.ledger.is_full() && definition.on_full == OnFull::Wait;
         }
     }
     match full {
         0 => Fullness::None,
+        _ if waits => Fullness::Waits,
         full if full == active => Fullness::All,
         _ => Fullness::Some,
     }
@@ -461,6 +473,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             limits::RETRY_DELAY_MS_MAX
         ));
     }
+    if !(1..=limits::BATCH_SIZE_MAX as usize).contains(&config.max_batch_size) {
+        return wrong(&format!("max_batch_size must be 1 to {}", limits::BATCH_SIZE_MAX));
+    }
+    if config.batch_interval_ms > limits::BATCH_INTERVAL_MS_MAX {
+        return wrong(&format!(
+            "batch_interval_ms must be at most {}",
+            limits::BATCH_INTERVAL_MS_MAX
+        ));
+    }
     if config.queue.ring_events > limits::RING_EVENTS_MAX {
         return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
@@ -508,6 +529,12 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.batch, update.batch);
+    set(&mut settings.batch_size, update.batch_size);
+    set(&mut settings.batch_interval_ms, update.batch_interval_ms);
+    set(&mut settings.on_full, update.on_full);
+    set(&mut settings.coalesce, update.coalesce);
+    set(&mut settings.ordered, update.ordered);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -518,6 +545,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
         failures: tally.dead,
         dropped: tally.dropped,
         cancelled: tally.cancelled,
+        coalesced: tally.coalesced,
         pending: tally.pending,
         in_flight: tally.in_flight,
         attempts: tally.attempts,
@@ -546,6 +574,12 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         timeout_ms: settings.timeout_ms,
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
+        batch: settings.batch,
+        batch_size: settings.batch_size,
+        batch_interval_ms: settings.batch_interval_ms,
+        on_full: settings.on_full,
+        coalesce: settings.coalesce,
+        ordered: settings.ordered,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
     }
 }
@@ -557,6 +591,8 @@ fn text_of(bytes: &[u8]) -> String {
 fn record_of(attempt: &AttemptRecord) -> DeliveryRecord {
     DeliveryRecord {
         id: attempt.id.to_string(),
+        batch_id: attempt.batch.map(|batch| batch.id(attempt.id.boot).batch_text()),
+        batch_events: attempt.batch.map_or(0, |batch| batch.events),
         event: attempt.event,
         key: attempt.key.clone(),
         attempt: attempt.attempt,

@@ -3,6 +3,7 @@
 
 mod accounting;
 mod attempts;
+mod batches;
 mod connections;
 mod order;
 mod pipeline;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 19] = [
+pub const RULES: [(&str, Rule); 20] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -35,6 +36,7 @@ pub const RULES: [(&str, Rule); 19] = [
     ("windows", connections::windows),
     ("pipeline", pipeline::pipeline),
     ("answers", pipeline::answers),
+    ("batches", batches::batches),
     ("progress", progress::progress),
 ];
 

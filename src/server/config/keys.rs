@@ -189,7 +189,7 @@ const WEBHOOKS: &[Key] = &[
     ),
     key(
         "max_batch_size",
-        Integers(1, limits::BATCH_SIZE_MAX),
+        Integers(1, limits::BATCH_SIZE_MAX as u64),
         "events",
         |s| Integer(&mut s.webhooks.max_batch_size),
         "Most events in one batch.",

@@ -3,7 +3,7 @@
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
     DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue, Failure,
-    RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
+    OnFull, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
     WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
@@ -75,6 +75,7 @@ const STATS: WebhookStats = WebhookStats {
     delivered: 4,
     failures: 3,
     dropped: 0,
+    coalesced: 0,
     cancelled: 0,
     pending: 2,
     in_flight: 1,
@@ -85,7 +86,7 @@ const STATS: WebhookStats = WebhookStats {
 };
 
 impl Engine for StubEngine {
-    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+    fn offer(&self, event: &EventRef<'_>, _: bool) -> Result<bool, WebhookError> {
         let mut state = self.state();
         if event.key == b"huge" {
             return Err(WebhookError::EventTooLarge { bytes: 2, limit: 1 });
@@ -177,6 +178,12 @@ impl Engine for StubEngine {
             timeout_ms: 5000,
             concurrency: 64,
             pipeline: 1,
+            batch: false,
+            batch_size: 100,
+            batch_interval_ms: 1000,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
             stats: STATS,
         })
     }
@@ -199,6 +206,8 @@ impl Engine for StubEngine {
     fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError> {
         self.known(name)?;
         let record = DeliveryRecord {
+            batch_id: None,
+            batch_events: 0,
             id: "evt_2".to_owned(),
             event: WebhookEvent::Set,
             key: b"k".to_vec(),
