@@ -151,3 +151,12 @@ pub const NOTICE_INTERVAL_MS: u64 = 10_000;
 /// Requests for `/metrics` and the health checks that are answered at once; more are refused with
 /// a 503.
 pub const ADMIN_CONNECTIONS_MAX: usize = 8;
+
+// What the configuration file takes; the defaults are in `webhooks::WebhookConfig`.
+
+/// Most webhooks that `max_webhooks` may allow.
+pub const WEBHOOKS_MAX: u64 = 1_000_000;
+/// Largest `backoff_multiplier`.
+pub const BACKOFF_MULTIPLIER_MAX: f64 = 1000.0;
+/// Most open connections that a worker, or an endpoint in a worker, may be allowed.
+pub const CONNECTIONS_MAX: u64 = 1_000_000;

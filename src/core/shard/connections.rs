@@ -502,7 +502,15 @@ impl Shard {
     pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
         // All go before any is made up for: nothing must be given to one that is about to go.
         let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
-        for Connection { endpoint, exchanges, .. } in ended {
+        for Connection { endpoint, mut exchanges, mut reader, .. } in ended {
+            // Once its head is complete an answer stands, also one whose body takes too long.
+            if let Ok(response) = reader.finish()
+                && let Some(exchange) = exchanges.pop_front()
+            {
+                let (began, answer) = (exchange.began(), Ok(response));
+                let snippet = reader.snippet();
+                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, answer, snippet);
+            }
             let (expired, others): (VecDeque<_>, VecDeque<_>) =
                 exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
             for exchange in expired {

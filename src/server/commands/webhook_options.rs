@@ -66,6 +66,11 @@ impl Keyword {
     }
 }
 
+/// The words, as they are documented.
+pub(crate) fn option_words() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().map(|(name, _)| *name)
+}
+
 /// Which command the options belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
