@@ -340,10 +340,13 @@ fn guess_header(
         Some(before) => header_of(disk, before)?,
         None => None,
     };
-    let neighbour = match before {
-        Some(before) => Some(before),
-        None => header_of(disk, id + 1)?,
-    };
+    let mut neighbour = before;
+    for other in segment_ids(disk)? {
+        if neighbour.is_none() {
+            // The lowest that can be read is the nearest: the ones before are damaged themselves.
+            neighbour = header_of(disk, other)?.filter(|header| header.id == other);
+        }
+    }
     let mut header = SegmentHeader {
         flags: FLAG_GAPS,
         id,

@@ -60,6 +60,8 @@ pub struct Run {
     pub counts: [u64; 2],
     /// A promise is noted before it is kept: a control.
     pub promises_early: bool,
+    /// Segments that were cleaned.
+    pub cleaned: u64,
     next: u64,
 }
 
@@ -72,6 +74,7 @@ impl Run {
             boots: Vec::new(),
             counts: [0; 2],
             promises_early: false,
+            cleaned: 0,
             next: seed,
         };
         run.reopen();
@@ -179,8 +182,10 @@ impl Run {
 
     /// Removes and cleans all there is to.
     pub fn upkeep(&mut self) {
+        let before = self.store().counters().segments_cleaned;
         self.store().remove_finished();
         while self.store().clean_step() {}
+        self.cleaned += self.store().counters().segments_cleaned - before;
     }
 
     /// Judges what is left after a stop at `at`, and that work goes on from there.
