@@ -80,6 +80,8 @@ pub struct Store {
     pub(super) random: Random,
     active: Active,
     trouble: Option<LogError>,
+    /// The name of the active segment may not be on stable storage; nothing was written since.
+    is_unnamed: bool,
     next_lsn: u64,
     pub(super) synced_lsn: u64,
     /// Bytes of all segments but the active one.
@@ -170,6 +172,7 @@ impl Store {
             random,
             active: Active { file, id: header.id, epoch: header.epoch, end, synced_end: end },
             trouble: None,
+            is_unnamed: false,
             next_lsn: header.first_lsn,
             synced_lsn: header.first_lsn - 1,
             sealed_bytes,
@@ -399,6 +402,7 @@ impl Store {
                     // It may be there after a crash, and says that the old one has ended.
                     self.begin(file, &header, 0);
                     self.trouble = Some(error);
+                    self.is_unnamed = true;
                 }
             }
         }
@@ -438,6 +442,18 @@ impl Store {
     /// Leaves a poisoned segment: what it held unsynced, and `records`, which it was to hold, go
     /// into a new one.
     fn reopen(&mut self, records: &mut [u8]) -> Result<(), LogError> {
+        if self.is_unnamed {
+            // No later segment may get a name before this one surely has one. What it holds is
+            // synced, so it is as good as a new one.
+            if let Err(error) = self.disk.sync_directory() {
+                let error = LogError::from_io("making", &self.disk.path(&self.name()), &error);
+                self.trouble = Some(error.clone());
+                return Err(error);
+            }
+            self.is_unnamed = false;
+            self.trouble = None;
+            return Ok(());
+        }
         let (mut carried, lost) = self.read_back();
         let carried_bytes = carried.len();
         carried.extend_from_slice(records);
@@ -476,6 +492,7 @@ impl Store {
         self.next_lsn = next_lsn;
         self.synced_lsn = next_lsn - 1;
         self.trouble = result.as_ref().err().cloned();
+        self.is_unnamed = result.is_err();
         result
     }
 

@@ -17,12 +17,33 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 /// One thing that was done.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Create { name: String, inode: usize },
-    Write { inode: usize, offset: u64, bytes: Vec<u8> },
-    Sync { inode: usize },
-    Truncate { inode: usize, length: u64 },
-    Rename { from: String, to: String },
-    Remove { name: String },
+    Create {
+        name: String,
+        inode: usize,
+    },
+    Write {
+        inode: usize,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Sync {
+        inode: usize,
+    },
+    /// The system has forgotten what there was to write: a later sync does not make up for it.
+    SyncFailed {
+        inode: usize,
+    },
+    Truncate {
+        inode: usize,
+        length: u64,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
     SyncDirectory,
 }
 
@@ -112,13 +133,6 @@ impl RecordingDisk {
     pub fn history(&self) -> History {
         let state = self.lock();
         History { base: state.base.clone(), trace: state.trace.clone() }
-    }
-
-    /// As `DiskFile::read_at` of the bytes of a file, to change them.
-    pub fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.lock();
-        let inode = state.names[name];
-        change(&mut state.inodes[inode]);
     }
 }
 
@@ -236,7 +250,10 @@ impl DiskFile for RecordingFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.may_fail()?;
+        if let Err(error) = state.may_fail() {
+            state.trace.push(Op::SyncFailed { inode: self.1 });
+            return Err(error);
+        }
         if !state.lies.sync {
             state.trace.push(Op::Sync { inode: self.1 });
         }
@@ -312,13 +329,19 @@ impl History {
             self.base.keys().cloned().zip(0..inodes.len()).collect();
         let directory_synced =
             trace.iter().rposition(|op| matches!(op, Op::SyncDirectory)).unwrap_or(0);
-        let mut synced_at: BTreeMap<usize, usize> = BTreeMap::new();
-        for (index, op) in trace.iter().enumerate() {
-            if let Op::Sync { inode } = op {
-                synced_at.insert(*inode, index);
-            }
+        // Writes are durable if the next sync of their file succeeded.
+        let (mut durable, mut next_sync) = (vec![false; trace.len()], BTreeMap::new());
+        for (index, op) in trace.iter().enumerate().rev() {
+            match op {
+                Op::Sync { inode } => next_sync.insert(*inode, true),
+                Op::SyncFailed { inode } => next_sync.insert(*inode, false),
+                Op::Write { inode, .. } | Op::Truncate { inode, .. } => {
+                    durable[index] = next_sync.get(inode).copied().unwrap_or(false);
+                    continue;
+                }
+                _ => continue,
+            };
         }
-        let is_synced = |inode: &usize, index| synced_at.get(inode).is_some_and(|at| index < *at);
         let mut made: BTreeMap<String, usize> = names.clone();
         for (index, op) in trace.iter().enumerate() {
             match op {
@@ -346,7 +369,7 @@ impl History {
                     }
                 }
                 Op::Write { inode, offset, bytes } => {
-                    if is_synced(inode, index) {
+                    if durable[index] {
                         write(&mut inodes[*inode], *offset, bytes);
                         continue;
                     }
@@ -362,11 +385,11 @@ impl History {
                     }
                 }
                 Op::Truncate { inode, length } => {
-                    if is_synced(inode, index) || choose() {
+                    if durable[index] || choose() {
                         inodes[*inode].resize(*length as usize, 0);
                     }
                 }
-                Op::Sync { .. } | Op::SyncDirectory => {}
+                Op::Sync { .. } | Op::SyncFailed { .. } | Op::SyncDirectory => {}
             }
         }
         names.into_iter().map(|(name, inode)| (name, inodes[inode].clone())).collect()

@@ -40,6 +40,8 @@ pub struct Event {
     pub times: Times,
     /// For each target, when it was acked.
     pub acks: Vec<Option<Times>>,
+    /// It was refused. It may be in the log all the same.
+    pub refused: bool,
 }
 
 /// How a process ended.
@@ -126,11 +128,14 @@ impl Run {
         if self.promises_early {
             times.written = Some(began);
         }
-        self.events.push(Event { id, body, times, acks: vec![None; targets] });
+        let acks = vec![None; targets];
+        self.events.push(Event { id, body, times, acks, refused: false });
         let result = self.store().append(&mut records);
         let now = self.disk.len();
-        if result.is_ok() {
-            self.events.last_mut().unwrap().times.written.get_or_insert(now);
+        let event = self.events.last_mut().unwrap();
+        match &result {
+            Ok(()) => _ = event.times.written.get_or_insert(now),
+            Err(_) => event.refused = true,
         }
         result
     }
@@ -164,7 +169,7 @@ impl Run {
         let mut found = Vec::new();
         for (index, event) in self.events.iter().enumerate() {
             for (target, ack) in event.acks.iter().enumerate() {
-                if ack.is_none() {
+                if ack.is_none() && !event.refused {
                     found.push((index, target));
                 }
             }
@@ -235,6 +240,7 @@ impl Run {
                     Some(ack) if kept(&ack) && is_there => {
                         return Err(format!("{} for {target} came back", event.id));
                     }
+                    None if event.refused => {}
                     None if !is_there => hole = hole.or(Some(event.id)),
                     None if hole.is_some() => {
                         return Err(format!(
