@@ -152,7 +152,12 @@ pub fn dump(disk: &dyn Disk, out: &mut dyn Write) -> Result<(), LogError> {
                 written = write_step(out, &name, &step);
             }
         })?;
-        written.map_err(|error| LogError::from_io("writing", "the output".as_ref(), &error))?;
+        match written {
+            // Whoever reads it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written
+                .map_err(|error| LogError::from_io("writing", "the output".as_ref(), &error))?,
+        }
     }
     Ok(())
 }

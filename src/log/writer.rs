@@ -151,6 +151,8 @@ impl DurableLog {
             fsync: config.fsync,
             // What may be in the queue and in a group when the pressure is noticed.
             reserve: (limits::LOG_QUEUE_BYTES_MAX + 2 * limits::LOG_GROUP_BYTES_MAX) as u64,
+            // Small segments are not to end far behind their end.
+            group_bytes: limits::LOG_GROUP_BYTES_MAX.min(config.segment_bytes as usize / 4),
             store,
             link: link.clone(),
             shared: shared.clone(),
@@ -235,6 +237,8 @@ impl Drop for DurableLog {
 struct Writer {
     fsync: Fsync,
     reserve: u64,
+    /// No batch is added to a group that is this long.
+    group_bytes: usize,
     store: Store,
     link: Arc<Link>,
     shared: Arc<Shared>,
@@ -287,7 +291,7 @@ impl Writer {
     fn write_group(&mut self) -> bool {
         self.group.clear();
         let mut has_events = false;
-        while self.group.len() < limits::LOG_GROUP_BYTES_MAX
+        while self.group.len() < self.group_bytes
             && let Some(batch) = self.link.pop()
         {
             let mut result = Ok(());

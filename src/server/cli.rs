@@ -1,8 +1,9 @@
-//! The command line: `ferrite serve` and `ferrite demo`.
+//! The command line: `ferrite serve`, `ferrite demo` and `ferrite log`.
 
 use super::admin_http::AdminServer;
 use super::config_file::{self, LOG_LEVELS, Loaded};
 use super::demo::{self, DemoArgs};
+use super::log_commands::{self, LogArgs};
 use super::serve::{Server, StopHandle};
 use super::settings::ServerSettings;
 use crate::webhooks::WebhookManager;
@@ -28,6 +29,8 @@ enum Command {
     Serve(ServeArgs),
     /// Show on this terminal how a webhook works: a server, a receiver, and keys that change.
     Demo(DemoArgs),
+    /// Look at a durable log that no server has open, or repair it.
+    Log(LogArgs),
 }
 
 /// What `ferrite serve` can be told; it wins over the configuration file.
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         // Log lines would disturb the screen, except where something is wrong.
         Command::Demo(args) => start_logging("warn").and_then(|()| demo::run(&args)),
+        Command::Log(args) => log_commands::run(&args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,11 +2,10 @@
 //! not, never taken for something else, and never a panic.
 
 use crate::disk::{Files, RecordingDisk};
-use crate::model::{Run, log_event, open, read_all};
+use crate::model::{Run, Unfinished, log_event, open, read_all};
 use ferrite::base::id::EventId;
 use ferrite::log::record;
 use ferrite::log::{Disk, LogError, dump, repair, verify};
-use std::collections::BTreeMap;
 
 const FIRST: &str = "0000000000000001.segment";
 const LAST: &str = "0000000000000002.segment";
@@ -43,7 +42,7 @@ fn offsets(bytes: &[u8]) -> Vec<usize> {
 }
 
 /// What an engine finds in `files`.
-fn recover(files: &Files) -> Result<BTreeMap<EventId, (Vec<u8>, Vec<u16>)>, LogError> {
+fn recover(files: &Files) -> Result<Unfinished, LogError> {
     let store = open(&RecordingDisk::with(files), 5)?;
     Ok(read_all(&store).unwrap().targets)
 }

@@ -260,10 +260,13 @@ impl Run {
     }
 }
 
+/// Bodies and unfinished targets.
+pub type Unfinished = BTreeMap<EventId, (Vec<u8>, Vec<u16>)>;
+
 /// What a log holds that is unfinished.
 pub struct Found {
     pub order: Vec<EventId>,
-    pub targets: BTreeMap<EventId, (Vec<u8>, Vec<u16>)>,
+    pub targets: Unfinished,
 }
 
 pub fn read_all(store: &Store) -> Result<Found, LogError> {
