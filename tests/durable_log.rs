@@ -13,6 +13,8 @@ mod disk;
 mod failures;
 #[path = "durable_log/images.rs"]
 mod images;
+#[path = "durable_log/killed.rs"]
+mod killed;
 #[path = "durable_log/model.rs"]
 mod model;
 #[path = "durable_log/thread.rs"]
