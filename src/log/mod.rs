@@ -33,6 +33,7 @@ mod scanner;
 pub mod segment;
 mod store;
 mod table;
+mod waiting;
 mod writer;
 
 pub use appender::{Appender, Pressure, QueueFull};
@@ -43,4 +44,5 @@ pub use reader::{LogReader, PendingTarget, Scan, StoredEvent};
 pub use record::{Finish, LogEvent, Mark};
 pub use recovery::{Cut, Progress, RecoveryReport};
 pub use store::{Store, StoreConfig, StoreCounters};
+pub use waiting::Waiting;
 pub use writer::{DurableLog, Fsync, LogConfig, LogStatus};

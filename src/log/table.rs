@@ -42,7 +42,12 @@ impl Stream {
     }
 
     fn fits(&self, number: u64) -> bool {
-        self.numbers.is_empty() || number.abs_diff(self.first) <= u64::from(u32::MAX) / 2
+        let Some(&last) = self.numbers.last() else { return true };
+        let distance = match self.first.checked_sub(number) {
+            Some(earlier) => earlier.saturating_add(u64::from(last)),
+            None => number - self.first,
+        };
+        u32::try_from(distance).is_ok()
     }
 
     fn insert(&mut self, number: u64, bits: u16) -> bool {

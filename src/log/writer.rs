@@ -374,7 +374,11 @@ impl Writer {
     fn report(&mut self) {
         let (used, limit) = (self.store.disk_bytes(), self.store.disk_bytes_max());
         // Small logs are used to the half before the reserve takes what is left.
-        let soft = limit.saturating_sub(self.reserve).max(limit / 2);
+        let mut soft = limit.saturating_sub(self.reserve).max(limit / 2);
+        if self.link.pressure() == Pressure::Full {
+            // Not back and forth with every segment.
+            soft -= soft / 10;
+        }
         let pressure = match self.store.trouble() {
             Some(_) => Pressure::Failed,
             None if used >= soft => Pressure::Full,

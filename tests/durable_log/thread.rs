@@ -5,7 +5,7 @@ use ferrite::base::id::EventId;
 use ferrite::core::event::WebhookEvent;
 use ferrite::log::{
     Appender, Directory, Disk, DiskFile, DurableLog, Finish, Fsync, LogConfig, LogError, LogEvent,
-    Mark, Pressure, QueueFull, StoredEvent,
+    Mark, Pressure, QueueFull, StoredEvent, Waiting,
 };
 use std::io;
 use std::path::PathBuf;
@@ -452,6 +452,42 @@ fn a_disk_that_fails_is_told_to_the_worker_and_the_log_recovers_by_itself() {
     let history = disk.history();
     let found = found_in(&history.powerless(history.ops().len(), &mut || false));
     assert_eq!(found, [first, last]);
+}
+
+/// Waiters are answered in order, each with what became of its own event.
+#[test]
+fn waiters_are_answered_in_order_with_their_own_results() {
+    let disk = RecordingDisk::default();
+    let log = on(&disk, &config(Fsync::Always, 1));
+    let mut appender = log.appender(0).unwrap();
+    let (mut waiting, mut answers) = (Waiting::default(), Vec::new());
+    for number in 0..30 {
+        let good = number / 10 != 1;
+        let failing = Failing { after: 0, count: usize::MAX, code: 28 };
+        disk.fail((!good).then_some(failing));
+        let ticket = appender.event(&event(appender.id(number), b"{}", &[1])).unwrap();
+        waiting.push(ticket, number);
+        if number % 5 == 4 {
+            appender.flush().unwrap();
+            wait_until("answer", || {
+                waiting.settle(&mut appender, |number, result| answers.push((number, result)));
+                waiting.is_empty()
+            });
+            disk.fail(None);
+            wait_until("recovery", || log.pressure() == Pressure::None);
+        }
+    }
+    let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (0..30).collect::<Vec<_>>());
+    for (number, result) in &answers {
+        assert_eq!(result.is_ok(), number / 10 != 1, "{number}: {result:?}");
+    }
+    // What is not answered when the log is closed is refused, not forgotten.
+    let ticket = appender.event(&event(appender.id(99), b"{}", &[1])).unwrap();
+    log.close().unwrap();
+    waiting.push(ticket, 99);
+    waiting.settle(&mut appender, |number, result| answers.push((number, result)));
+    assert_eq!(answers.pop(), Some((99, Err(LogError::Closed))));
 }
 
 /// Recovery and reading take memory by the number of events, not by their size.
