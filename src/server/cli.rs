@@ -1,8 +1,9 @@
-//! The command line: `ferrite serve`, `demo`, `check-config` and `config`.
+//! The command line: `ferrite serve`, `demo`, `check-config`, `config` and `log`.
 
 use super::admin_http::AdminServer;
 use super::config::{self, LOG_LEVELS, Loaded};
 use super::demo::{self, DemoArgs};
+use super::log_commands::{self, LogArgs};
 use super::serve::{Server, StopHandle};
 use crate::webhooks::WebhookManager;
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     CheckConfig(CheckConfigArgs),
     /// Print the configuration file of all defaults, with what each key means.
     Config(ConfigArgs),
+    /// Look at a durable log that no server has open, or repair it.
+    Log(LogArgs),
 }
 
 /// What `ferrite check-config` can be told.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => start_logging("warn").and_then(|()| demo::run(&args)),
         Command::CheckConfig(args) => check_config(&args),
         Command::Config(_) => print(&config::default_file()),
+        Command::Log(args) => log_commands::run(&args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

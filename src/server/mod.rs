@@ -11,6 +11,7 @@ mod connection;
 mod demo;
 pub mod engine;
 pub mod keyspace;
+mod log_commands;
 mod password;
 pub mod reply;
 pub mod resp;
