@@ -3,6 +3,7 @@
 
 use crate::compare::sink::Sink;
 use crate::compare::{self, engine, request};
+use crate::defaults::defaults;
 use crate::result::{Finding, Machine, ResultFile, ScenarioResult};
 use ferrite::webhooks::{Admission, WebhookManager, WebhookOptions};
 use std::io::{self, Write};
@@ -46,16 +47,9 @@ pub struct Options {
 }
 
 impl Default for Options {
+    /// The defaults of the command line.
     fn default() -> Self {
-        Options {
-            turns: 100,
-            sender_core: 0,
-            sink_core: 1,
-            unpinned: false,
-            value_bytes: 100,
-            sink: None,
-            json: None,
-        }
+        defaults()
     }
 }
 

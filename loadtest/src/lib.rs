@@ -3,6 +3,7 @@
 
 pub mod caller;
 pub mod compare;
+mod defaults;
 pub mod history;
 pub mod idle;
 pub mod machine;

@@ -16,6 +16,7 @@ mod table;
 
 pub use message::Message;
 
+use crate::defaults::defaults;
 use crate::result::{ComparisonResult, Machine, PeerResult, ResultFile};
 use indicatif::{ProgressBar, ProgressStyle};
 use peer::{Peer, Stage};
@@ -69,22 +70,9 @@ pub struct Options {
 }
 
 impl Default for Options {
+    /// The defaults of the command line.
     fn default() -> Self {
-        Options {
-            rounds: 5,
-            seconds: 1.0,
-            sender_core: 0,
-            sink_core: 1,
-            unpinned: false,
-            connections: 64,
-            pipeline: 16,
-            value_bytes: 100,
-            peers: peer::NAMES.map(str::to_owned).to_vec(),
-            custom: Vec::new(),
-            sink: None,
-            label: "comparison".to_owned(),
-            json: None,
-        }
+        defaults()
     }
 }
 

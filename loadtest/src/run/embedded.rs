@@ -4,7 +4,7 @@ use super::channel::{Accepted, Channel, Counts, Credit, Driven, Event, Offered};
 use super::error::RunError;
 use super::options::Options;
 use super::plan::Planned;
-use crate::history::HistoryLine;
+use crate::history::{Accounts, HistoryLine};
 use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, WebhookConfig, WebhookManager, WebhookOptions, WhenFull,
@@ -108,7 +108,7 @@ impl Driven for Embedded {
     fn accounts(&mut self) -> Result<Vec<HistoryLine>, RunError> {
         let accounts = |name: &String| {
             let info = self.manager.info(name)?;
-            Ok(HistoryLine::Accounts {
+            Ok(HistoryLine::Accounts(Accounts {
                 webhook: name.clone(),
                 triggered: info.stats.triggered,
                 delivered: info.stats.delivered,
@@ -117,7 +117,7 @@ impl Driven for Embedded {
                 cancelled: info.stats.cancelled,
                 pending: info.stats.pending,
                 signed: info.signed,
-            })
+            }))
         };
         self.webhooks.iter().map(accounts).collect()
     }

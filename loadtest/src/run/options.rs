@@ -2,7 +2,8 @@
 
 use super::error::RunError;
 use super::target::Target;
-use clap::{Args, FromArgMatches, ValueEnum};
+use crate::defaults::defaults;
+use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -146,10 +147,7 @@ pub struct Options {
 impl Default for Options {
     /// The defaults of the command line.
     fn default() -> Self {
-        let command = Options::augment_args(clap::Command::new("run"));
-        let matches = command.try_get_matches_from(["run"]);
-        let options = matches.and_then(|matches| Options::from_arg_matches(&matches));
-        options.expect("no option is required, and the defaults are good: a test builds them")
+        defaults()
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::RunError;
 use super::options::Options;
 use super::plan::{self, Planned};
 use super::resp::{self, Reply};
-use crate::history::HistoryLine;
+use crate::history::{Accounts, HistoryLine};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -143,7 +143,7 @@ impl Driven for Server {
         for name in &self.webhooks {
             let numbers = self.client.numbers("WEBHOOK.STATS", &[name.as_bytes()])?;
             let get = |name: &str| number(&numbers, name);
-            lines.push(HistoryLine::Accounts {
+            lines.push(HistoryLine::Accounts(Accounts {
                 webhook: name.clone(),
                 triggered: get("triggered"),
                 delivered: get("delivered"),
@@ -152,7 +152,7 @@ impl Driven for Server {
                 cancelled: get("cancelled"),
                 pending: get("pending"),
                 signed: self.options.secret.is_some(),
-            });
+            }));
         }
         Ok(lines)
     }

@@ -5,7 +5,6 @@ pub mod isolation;
 mod judge;
 pub mod soak;
 
-use crate::history::HistoryLine;
 use crate::result::{Finding, Machine, ResultFile, ScenarioResult};
 use crate::run::RunError;
 use crate::verify::{self, Rules, Verdict, VerifyError};
@@ -36,18 +35,9 @@ fn io(what: &'static str) -> impl FnOnce(io::Error) -> ScenarioError {
     move |error| ScenarioError::Io(what, error)
 }
 
-/// The lines of both sides.
-fn lines(files: &[&Path]) -> Result<Vec<HistoryLine>, ScenarioError> {
-    let mut lines = Vec::new();
-    for file in files {
-        lines.extend(verify::read(file)?);
-    }
-    Ok(lines)
-}
-
 /// Judges the histories of both sides, and says it as one finding.
 fn judge_histories(files: &[&Path]) -> Result<(Verdict, Finding), ScenarioError> {
-    let verdict = verify::check(lines(files)?, Rules::default());
+    let verdict = verify::check_files(files, Rules::default())?;
     let finding = Finding {
         what: "every event delivered, in the order of its key, with one id, body and signature"
             .to_owned(),
