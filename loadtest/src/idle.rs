@@ -149,11 +149,13 @@ fn judge(times: &Times) -> ScenarioResult {
     let both =
         |times: &[Duration]| format!("p50 {:.0} us, p99 {:.0} us", us(times, 0.5), us(times, 0.99));
     let ratio = us(&times.engine, 0.5) / us(&times.bare, 0.5).max(f64::EPSILON);
-    let finding = |what: &str, found, holds| Finding { what: what.to_owned(), found, holds };
+    let finding = |what: &str, found: String, holds| Finding::new(what, found, holds);
     ScenarioResult {
         label: "idle".to_owned(),
         machine: Machine::here(),
         passed: ratio <= P5_RATIO,
+        inconclusive: false,
+        series: Vec::new(),
         findings: vec![
             finding("trigger to 2xx after 40 ms of idleness", both(&times.engine), true),
             finding("bare round trip after 40 ms of idleness", both(&times.bare), true),

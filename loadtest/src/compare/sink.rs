@@ -5,6 +5,7 @@ use super::message::Message;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,17 +28,24 @@ impl Sink {
     }
 
     /// The process, if it is ours.
-    pub(super) fn process(&self) -> Option<u32> {
+    pub(crate) fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
     /// Starts a sink on a free port, from the program that runs now.
     fn start(core: Option<usize>) -> io::Result<Sink> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["sink", "--address", "127.0.0.1:0"]).stdin(Stdio::null());
-        if let Some(core) = core {
-            command.args(["--core", &core.to_string()]);
+        let core = core.map(|core| core.to_string());
+        let mut arguments = vec!["--address", "127.0.0.1:0"];
+        if let Some(core) = &core {
+            arguments.extend(["--core", core]);
         }
+        Sink::spawn(&std::env::current_exe()?, &arguments)
+    }
+
+    /// Starts `program sink` with these arguments.
+    pub(crate) fn spawn(program: &Path, arguments: &[&str]) -> io::Result<Sink> {
+        let mut command = Command::new(program);
+        command.arg("sink").args(arguments).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {

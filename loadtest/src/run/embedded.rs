@@ -36,10 +36,9 @@ impl Embedded {
         config.workers.max_connections_per_endpoint =
             (options.connections() as usize).div_ceil(workers).max(1);
         config.workers.max_connections = config.workers.max_connections.max(
-            config
-                .workers
-                .max_connections_per_endpoint
-                .saturating_mul(options.endpoints.max(options.urls.len())),
+            config.workers.max_connections_per_endpoint.saturating_mul(
+                options.endpoints.max(options.urls.len()) + options.bystanders.len(),
+            ),
         );
         config.max_webhooks = config.max_webhooks.max(planned.len());
         // Where several webhooks want an event and one of them is full, that one drops it and no
@@ -102,6 +101,7 @@ impl Driven for Embedded {
             failed_attempts: stats.totals.failed_attempts,
             connections_opened: stats.connections_opened,
             rings_by_callers: stats.doorbells_by_callers,
+            worker_restarts: stats.worker_restarts,
         })
     }
 

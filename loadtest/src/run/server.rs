@@ -135,6 +135,7 @@ impl Driven for Server {
             failed_attempts: get("failed_attempts"),
             connections_opened: get("connections_opened"),
             rings_by_callers: 0,
+            worker_restarts: 0,
         })
     }
 

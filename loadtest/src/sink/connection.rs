@@ -189,8 +189,8 @@ impl Connection {
         let seen = self.thread.look_at(head, body, self.read_at_us);
         self.served += 1;
         let faults = &self.thread.shared.options.faults;
-        let (fate, latency) =
-            (faults.draw_fate(&mut self.dice), faults.draw_latency(&mut self.dice));
+        let fate = faults.draw_fate(&mut self.dice);
+        let latency = faults.draw_latency(&mut self.dice, self.thread.shared.clock.now_us());
         self.answer(seen, fate, latency, frame.head.close).await
     }
 

@@ -363,11 +363,11 @@ fn batches() -> Vec<HistoryLine> {
 /// The same with one request changed: 0 and 1 are the attempts of the first batch, 2 is the second.
 fn batches_with(number: usize, change: impl FnOnce(&mut Request)) -> Vec<Kind> {
     let mut lines = batches();
-    let requests = lines.iter_mut().filter_map(|line| match line {
+    let mut requests = lines.iter_mut().filter_map(|line| match line {
         HistoryLine::Request(request) => Some(request),
         _ => None,
     });
-    change(requests.skip(number).next().unwrap());
+    change(requests.nth(number).unwrap());
     kinds(lines)
 }
 
