@@ -65,7 +65,7 @@ pub struct Times {
 /// Measures, prints, and writes the result.
 pub fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let pinned = |core: usize| (!options.unpinned).then_some(core);
-    let sink = Sink::start_unless(options.sink, pinned(options.sink_core))?;
+    let sink = Sink::start_unless(options.sink, pinned(options.sink_core), false)?;
     if let Some(core) = pinned(options.sender_core) {
         monoio::utils::bind_to_cpu_set([core])?;
     }

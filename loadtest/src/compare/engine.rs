@@ -1,6 +1,7 @@
 //! The engine as a sender: one worker, and a caller that offers events on the same core.
 
 use super::peer::{Sender, Sent, Stage};
+use crate::batch::Batches;
 use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, Signatures, WebhookConfig, WebhookManager, WebhookOptions,
@@ -25,6 +26,7 @@ pub(super) struct Engine {
     pub secret: Option<String>,
     pub signatures: Signatures,
     pub pipeline: u32,
+    pub batches: Option<Batches>,
 }
 
 impl Sender for Engine {
@@ -32,7 +34,7 @@ impl Sender for Engine {
         let connections = stage.connections as u32;
         let concurrency = connections.saturating_mul(self.pipeline);
         let cores: Vec<usize> = stage.core.into_iter().collect();
-        let manager = start(stage.address, cores, self.options(concurrency), stage.connections)?;
+        let manager = start(stage.address, cores, self.options(concurrency)?, stage.connections)?;
         let value = vec![b'v'; stage.value_bytes];
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -55,14 +57,18 @@ impl Sender for Engine {
 }
 
 impl Engine {
-    pub(super) fn options(&self, concurrency: u32) -> WebhookOptions {
-        WebhookOptions {
+    pub(super) fn options(&self, concurrency: u32) -> Result<WebhookOptions, String> {
+        let options = WebhookOptions {
             pattern: Some("order:*".to_owned()),
             secret: self.secret.clone(),
             signatures: self.signatures,
             concurrency: Some(concurrency),
             pipeline: Some(self.pipeline),
             ..WebhookOptions::default()
+        };
+        match self.batches {
+            Some(batches) => batches.apply(options).map_err(str::to_owned),
+            None => Ok(options),
         }
     }
 }

@@ -49,6 +49,10 @@ pub struct Options {
     /// Requests in a pipeline, for the peers that have one.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
     pub pipeline: u32,
+    /// Events in a batch, for the peers that have them: engine-batched and engine-batched-signed,
+    /// which take part when they are named in --peers. Their events are counted, not requests.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
     /// Bytes of the value in each event.
     #[arg(long, default_value_t = 100)]
     pub value_bytes: usize,
@@ -122,7 +126,9 @@ pub fn compare(options: &Options) -> Result<ComparisonResult, Error> {
     }
     let (mut peers, mut absent) = peer::assemble(options)?;
     let pinned = |core: usize| (!options.unpinned).then_some(core);
-    let sink = sink::Sink::start_unless(options.sink, pinned(options.sink_core));
+    // Counting costs the sink a little: only where it must.
+    let counts_events = peers.iter().any(|peer| peer::is_batched(&peer.name));
+    let sink = sink::Sink::start_unless(options.sink, pinned(options.sink_core), counts_events);
     let sink = sink.map_err(Error::Sink)?;
     let address = sink.address;
     let folder =

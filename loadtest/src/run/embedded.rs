@@ -64,6 +64,12 @@ impl Embedded {
                 timeout_ms: options.timeout_ms,
                 ..WebhookOptions::default()
             };
+            let wanted = match options.batches() {
+                Some(batches) => {
+                    batches.apply(wanted).map_err(|why| RunError::Options(why.to_owned()))?
+                }
+                None => wanted,
+            };
             wait(manager.create(&webhook.name, &webhook.url, wanted))?;
         }
         Ok(Embedded {

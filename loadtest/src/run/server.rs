@@ -6,6 +6,7 @@ use super::error::RunError;
 use super::options::Options;
 use super::plan::{self, Planned};
 use super::resp::{self, Reply};
+use crate::batch::Batches;
 use crate::history::{Accounts, HistoryLine};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -58,6 +59,8 @@ impl Server {
         if let Some(secret) = &options.secret {
             words.extend(["SECRET", secret]);
         }
+        let batches = options.batches().map_or_else(Vec::new, Batches::words);
+        words.extend(batches.iter().map(String::as_str));
         let words: Vec<&[u8]> = words.into_iter().map(str::as_bytes).collect();
         self.client.call("WEBHOOK.CREATE", &words, |_| ())?;
         self.webhooks.push(planned.name.clone());
