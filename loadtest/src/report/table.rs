@@ -44,7 +44,7 @@ pub fn verdict(good: bool, text: &str) -> Markup {
 
 /// That nobody knows whether it counts.
 pub fn unknown(text: &str) -> Markup {
-    html! { span class="verdict" { (text) } }
+    html! { span class="verdict unknown" { (text) } }
 }
 
 /// Why a result counts for nothing.

@@ -19,6 +19,8 @@ const TIMEOUT_MS: u64 = 500;
 /// The same with a receiver that stalls, which does so for twice as long.
 const STALL_TIMEOUT_MS: u64 = 200;
 const RETRY_DELAY_MS: u64 = 20;
+/// Different keys: so few that each has many events, whose order can break.
+const KEYS: u64 = 200;
 
 /// What happens to the receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -98,6 +100,7 @@ pub fn chaos(options: &Options) -> Result<Outcome, ScenarioError> {
 
 fn run_options(options: &Options, folder: &Path, timeout_ms: u64) -> run::Options {
     run::Options {
+        keys: KEYS,
         pipeline: Some(options.pipeline),
         retry_delay_ms: Some(RETRY_DELAY_MS),
         timeout_ms: Some(timeout_ms),

@@ -27,6 +27,8 @@ const DESCRIPTORS_GROWTH: Tolerance = Tolerance { part: 0.1, amount: 16.0 };
 /// that grows steadily is two thirds longer in the last third than in the one before.
 const PENDING_GROWTH_PART: f64 = 0.25;
 const PENDING_GROWTH_SECONDS: f64 = 0.25;
+/// Different keys: so few that each has many events, whose order can break.
+const KEYS: u64 = 1000;
 /// Bytes of each value.
 const VALUE_BYTES: usize = 200;
 const RETRY_DELAY_MS: u64 = 20;
@@ -96,6 +98,7 @@ pub fn soak(options: &Options) -> Result<Outcome, ScenarioError> {
     let faults = faults();
     let run = run::Options {
         webhooks: faults.len() as u32,
+        keys: KEYS,
         value_bytes: VALUE_BYTES,
         pipeline: Some(options.pipeline),
         retry_delay_ms: Some(RETRY_DELAY_MS),
