@@ -117,7 +117,10 @@ pub(super) fn assemble(options: &Options) -> Result<Assembled, Error> {
         peers.push(Peer { name: name.trim().to_owned(), notes, sender });
     }
     if peers.is_empty() {
-        return Err(Error::Usage("none of the peers that were asked for is there".to_owned()));
+        let reasons: Vec<String> =
+            absent.iter().map(|(name, reason)| format!("; {name}: {reason}")).collect();
+        let nobody = "none of the peers that were asked for is there".to_owned();
+        return Err(Error::Usage(nobody + &reasons.concat()));
     }
     Ok((peers, absent))
 }

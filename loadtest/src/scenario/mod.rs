@@ -3,7 +3,7 @@
 //! | room | what |
 //! |---|---|
 //! | `soak` | long, with faults: does it lose, leak or grow? |
-//! | `isolation` | what a bad endpoint does to the others |
+//! | `isolation`, `condition` | what a bad endpoint does to the others |
 //! | `chaos` | receivers that reset, stall and are killed |
 //! | `trial` | a run against receivers that write histories, judged by `verify` |
 //! | `process` | a receiver that can be held still and killed |
@@ -11,6 +11,7 @@
 //! | `outcome` | tables, files, exit codes |
 
 pub mod chaos;
+mod condition;
 pub mod isolation;
 mod judge;
 mod outcome;
