@@ -173,8 +173,8 @@ fn flat(what: &str, values: &[f64], tolerance: Tolerance, long: bool) -> Finding
         return Finding::unknown(what, "the system does not tell");
     }
     let text = format!(
-        "{:.1} in the second third, {:.1} in the last, at most {most:.1}; it may grow by {:.0} % \
-         or {:.0}",
+        "{:.1} in the second third, {:.1} in the last (lower quartiles), at most {most:.1}; it may \
+         grow by {:.0} % or {:.0}",
         found.second,
         found.last,
         tolerance.part * 100.0,
