@@ -5,6 +5,7 @@
 
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
+use ferrite::core::format::Format;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
@@ -63,7 +64,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         auth: Auth::None,
         headers: Vec::new(),
         secret: secret.map(str::to_owned),
-        signatures: Signatures::Both,
+        signatures: Signatures::BOTH,
+        retired: Vec::new(),
         retry: RetryPolicy {
             retries,
             delay_ms: 60_000,
@@ -75,6 +77,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         timeout_ms: 5000,
         concurrency: 64,
         pipeline: 1,
+        format: Format::Ferrite,
+        sequence: false,
     };
     registry.create("w", settings, 0).unwrap();
     registry

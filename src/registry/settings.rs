@@ -1,9 +1,11 @@
 //! What a webhook is told, checked and compiled.
 
 use super::RegistryConfig;
+use super::rotation::RetiredSecret;
 use crate::base::id::WebhookId;
 use crate::base::limits;
 use crate::core::event::EventMask;
+use crate::core::format::Format;
 use crate::core::http::endpoint::Endpoint;
 use crate::core::http::headers::{Authorization, CustomHeaders};
 use crate::core::http::request::RequestHead;
@@ -11,7 +13,7 @@ use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
-use crate::core::signature::{Signatures, SigningKey};
+use crate::core::signature::Signatures;
 use crate::core::snapshot::Definition;
 use std::fmt;
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub secret: Option<String>,
     /// Which signatures it sends then.
     pub signatures: Signatures,
+    /// Secrets from before, which still sign; the newest first.
+    pub retired: Vec<RetiredSecret>,
     /// When and how often a failed delivery is tried again.
     pub retry: RetryPolicy,
     /// One deadline for the whole exchange.
@@ -69,6 +73,10 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Whether events are numbered in headers.
+    pub sequence: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -110,7 +118,7 @@ pub enum SettingsError {
     Invalid(String),
 }
 
-fn invalid(error: impl fmt::Display) -> SettingsError {
+pub(super) fn invalid(error: impl fmt::Display) -> SettingsError {
     SettingsError::Invalid(error.to_string())
 }
 
@@ -173,8 +181,11 @@ impl Settings {
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
         let head =
             RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
-        let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
-        let signing = signing.map(|key| key.only(self.signatures));
+        let mut head = head.with_format(self.format);
+        let signing = self.signing_key()?;
+        if self.signatures.has(Signatures::RFC9421) && signing.is_some() {
+            head = head.with_message_signature(&endpoint);
+        }
         Ok(Definition {
             id,
             name: name.to_owned(),
@@ -185,6 +196,8 @@ impl Settings {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            format: self.format,
+            sequence: self.sequence,
             since_generation,
             ledger,
         })

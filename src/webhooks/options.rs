@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, Signatures, WebhookEvent};
+use super::{Format, RetryBackoff, Signatures, WebhookEvent};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -57,6 +57,11 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
+    /// can prove that nothing is missing. The webhook then keeps its own copy of each pending body.
+    pub sequence: bool,
 }
 
 impl WebhookOptions {
@@ -72,13 +77,15 @@ impl Default for WebhookOptions {
             auth: None,
             headers: Vec::new(),
             secret: None,
-            signatures: Signatures::Both,
+            signatures: Signatures::BOTH,
             retries: WebhookOptions::RETRIES_FROM_CONFIG,
             retry_delay_ms: None,
             retry_backoff: RetryBackoff::default(),
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            format: Format::Ferrite,
+            sequence: false,
         }
     }
 }
@@ -100,6 +107,8 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("format", &self.format)
+            .field("sequence", &self.sequence)
             .finish()
     }
 }
@@ -133,6 +142,14 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// With a new secret: the old one goes on signing beside it for this long, in seconds, at most
+    /// 90 days; `None` for not at all. `webhook-signature` and `Signature` then list both;
+    /// `X-Ferrite-Signature`, which has room for one, stays that of the oldest secret.
+    pub secret_grace_seconds: Option<u64>,
+    /// The form of the bodies. Events that are pending keep the one they were written in.
+    pub format: Option<Format>,
+    /// Whether events are numbered in headers; those that are pending stay as they are.
+    pub sequence: Option<bool>,
 }
 
 impl fmt::Debug for WebhookUpdate {

@@ -1,6 +1,8 @@
 //! What the engine tells about itself.
 
-use super::{DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus};
+use super::{
+    DeliveryOutcome, Failure, Format, RetryBackoff, Signatures, WebhookEvent, WebhookStatus,
+};
 
 /// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -68,6 +70,18 @@ pub struct WebhookInfo {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// The form of its bodies.
+    pub format: Format,
+    /// Whether its events are numbered in headers.
+    pub sequence: bool,
+    /// Names its secret in signatures of RFC 9421 (`keyid`), and tells nothing of it.
+    pub key_id: Option<String>,
+    /// The public key (`whpk_...`) that receivers verify with, when its secret is a private key.
+    pub public_key: Option<String>,
+    /// Old secrets that still sign, because their grace lasts.
+    pub old_secrets: usize,
+    /// When the last of them stops, in microseconds since 1970.
+    pub old_secrets_until_us: Option<u64>,
     /// Its counters.
     pub stats: WebhookStats,
 }

@@ -5,6 +5,7 @@ use super::history::{Happening, Terms, Wanted};
 use super::world::{Mischief, Todo, WALL_START_US, Why, World};
 use ferrite::base::hash::worker_of;
 use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
+use ferrite::core::format::Format;
 use ferrite::core::ledger::{Ledger, WebhookStatus};
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
@@ -80,11 +81,14 @@ impl World {
             auth: Auth::None,
             headers: Vec::new(),
             secret: order.secret.clone(),
-            signatures: Signatures::Both,
+            signatures: Signatures::BOTH,
+            retired: Vec::new(),
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            format: Format::Ferrite,
+            sequence: false,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");

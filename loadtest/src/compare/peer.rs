@@ -125,9 +125,9 @@ fn known(name: &str, depth: u32) -> Result<(String, Box<dyn Sender>), String> {
         "engine" => {
             let secret = signs.then(|| SECRET.to_owned());
             let (signatures, signing) = match (signs, once) {
-                (false, _) => (Signatures::Both, ""),
-                (true, false) => (Signatures::Both, ", signs twice"),
-                (true, true) => (Signatures::Ferrite, ", signs once"),
+                (false, _) => (Signatures::BOTH, ""),
+                (true, false) => (Signatures::BOTH, ", signs twice"),
+                (true, true) => (Signatures::FERRITE, ", signs once"),
             };
             let what = format!("{whole}{signing}");
             (notes(&what), Box::new(Engine { secret, signatures, pipeline }))

@@ -265,25 +265,27 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Option<u32> {
         let connection = &self.connections[index];
-        let (definition, revision, event_id, attempt, body) = match &connection.exchanges[place].job
-        {
-            Job::Test(test) => (&*test.definition, 0, test.id, 1, test.body.as_slice()),
-            Job::Lane(lane) => {
-                let lane = &self.lanes[*lane as usize];
-                let delivery = &self.deliveries[lane.head() as usize];
-                let event = &self.events[delivery.event as usize];
-                let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
-                let attempt = delivery.attempts() + 1;
-                let id = EventId { boot: self.config.boot, sequence: event.sequence };
-                (&*webhook.definition, webhook.revision, id, attempt, event.body())
-            }
-        };
+        let (definition, revision, event_id, attempt, written) =
+            match &connection.exchanges[place].job {
+                Job::Test(test) => (&*test.definition, 0, test.id, 1, test.record.written()),
+                Job::Lane(lane) => {
+                    let lane = &self.lanes[*lane as usize];
+                    let delivery = &self.deliveries[lane.head() as usize];
+                    let event = &self.events[delivery.event as usize];
+                    let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
+                    let attempt = delivery.attempts() + 1;
+                    let id = EventId { boot: self.config.boot, sequence: event.sequence };
+                    (&*webhook.definition, webhook.revision, id, attempt, event.written())
+                }
+            };
         definition.head.write_request(
             out,
             &Request {
-                id_text: payload::id_text(body, event_id),
+                id_text: payload::id_text(written.body, event_id),
                 attempt,
-                body,
+                lines: written.lines,
+                body: written.body,
+                format: written.format,
                 signature: definition.signing.as_ref(),
                 unix_seconds: now.unix_us / 1_000_000,
             },

@@ -2,15 +2,15 @@
 
 use super::Shard;
 use super::connections::Job;
-use super::lanes::{EventRecord, LaneKey};
+use super::lanes::{EventRecord, LaneKey, Written};
 use super::settle::TestJob;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::core::event::WebhookEvent;
+use crate::core::format::Format;
 use crate::core::ledger::WebhookStatus;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
-use crate::core::payload;
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
 
@@ -19,6 +19,14 @@ const SPARE_BODIES_MAX: usize = 1024;
 /// The name of the event that a test delivery carries.
 const TEST_EVENT_NAME: &str = "TEST";
 const TEST_KEY: &[u8] = b"webhook:test";
+
+/// What was written of an event so far, while its webhooks are served.
+#[derive(Default)]
+struct Records {
+    id: Option<EventId>,
+    /// By form: shared by all webhooks that want it.
+    shared: [Option<u32>; Format::COUNT],
+}
 
 impl Shard {
     /// An accepted event, packed.
@@ -30,10 +38,10 @@ impl Shard {
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.snapshot.matcher.find(event.event, event.key, &mut matched);
-        let mut record = None;
+        let mut records = Records::default();
         for &slot in &matched {
             if self.accepts(slot, &event.stamp) {
-                let record = *record.get_or_insert_with(|| self.add_event(&event));
+                let record = self.record_for(slot, &event, &mut records);
                 self.add_delivery(slot, event.stamp.key_hash, record);
             }
         }
@@ -48,7 +56,7 @@ impl Shard {
     }
 
     /// Whether the event is for the webhook, and the webhook has room for it.
-    fn accepts(&self, slot: u32, stamp: &Stamp) -> bool {
+    fn accepts(&mut self, slot: u32, stamp: &Stamp) -> bool {
         let Some(webhook) = self.webhooks.get(slot as usize).and_then(Option::as_ref) else {
             return false;
         };
@@ -67,20 +75,50 @@ impl Shard {
                 counters.triggered.add(1);
                 counters.dropped.add(1);
             }
+            if webhook.definition.sequence {
+                // The receiver sees from the gap that there was one.
+                self.next_number(slot, stamp.key_hash);
+            }
         }
         room
     }
 
-    fn add_event(&mut self, event: &PackedEvent<'_>) -> u32 {
-        let id = self.next_id();
-        let body = &mut self.body;
+    /// The record of the event in the form that a webhook wants, which is written if need be.
+    fn record_for(&mut self, slot: u32, event: &PackedEvent<'_>, records: &mut Records) -> u32 {
+        let (format, sequence) = match &self.webhooks[slot as usize] {
+            Some(webhook) => (webhook.definition.format, webhook.definition.sequence),
+            None => (Format::Ferrite, false),
+        };
+        if !sequence && let Some(record) = records.shared[format as usize] {
+            return record;
+        }
+        let id = match records.id {
+            Some(id) => id,
+            None => *records.id.insert(self.next_id()),
+        };
+        let name = event.event.name();
+        let (times, body, lines) = (&mut self.times, &mut self.body, &mut self.lines);
         body.clear();
-        payload::write_event_with(&mut self.times, body, id, event.event.name(), event);
+        lines.clear();
+        format.write_event(times, body, lines, id, name, event);
+        if sequence {
+            // A record of its own: the numbers are this webhook's.
+            self.write_number(slot, event.stamp.key_hash);
+            return self.add_record(id, format, event);
+        }
+        let record = self.add_record(id, format, event);
+        records.shared[format as usize] = Some(record);
+        record
+    }
+
+    /// Keeps what was written of the event.
+    fn add_record(&mut self, id: EventId, format: Format, event: &PackedEvent<'_>) -> u32 {
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
         let buffer = self.spare_bodies.pop().unwrap_or_default();
-        let record = EventRecord::new(id.sequence, event.event, buffer, body, key);
-        if body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
-            *body = Vec::new();
+        let written = Written { format, body: &self.body, lines: &self.lines };
+        let record = EventRecord::new(id.sequence, event.event, buffer, written, key);
+        if self.body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
+            self.body = Vec::new();
         }
         self.events.insert(record) as u32
     }
@@ -126,14 +164,18 @@ impl Shard {
             new_key: None,
             client_id: None,
             source_ip: None,
+            trace: None,
             stamp: Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: now.unix_us },
         };
-        let mut body = Vec::new();
-        payload::write_event(&mut body, id, TEST_EVENT_NAME, &event);
+        let (format, mut body, mut lines) = (definition.format, Vec::new(), Vec::new());
+        let times = &mut self.times;
+        format.write_event(times, &mut body, &mut lines, id, TEST_EVENT_NAME, &event);
+        let written = Written { format, body: &body, lines: &lines };
+        let record = EventRecord::new(id.sequence, event.event, Vec::new(), written, TEST_KEY);
         let endpoint = self.endpoint_for(&definition);
         let connection = self.open_connection_now(endpoint);
         let timeout_ms = definition.timeout_ms;
-        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, body, token }));
+        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, record, token }));
         self.begin_exchange(now.tick, connection, timeout_ms, job);
     }
 }

@@ -24,6 +24,7 @@ mod connections;
 mod endpoints;
 mod intake;
 mod lanes;
+mod numbers;
 mod salvage;
 mod settle;
 mod stale;
@@ -149,8 +150,9 @@ pub struct Shard {
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
     times: TimeWriter,
-    /// The body that is being written.
+    /// The body that is being written, and the header lines of its event.
     body: Vec<u8>,
+    lines: Vec<u8>,
 }
 
 impl Shard {
@@ -179,6 +181,7 @@ impl Shard {
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
             body: Vec::new(),
+            lines: Vec::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

@@ -34,8 +34,8 @@ impl Shard {
         for (_, key, old, attempts) in left {
             let event = *moved.entry(old).or_insert_with(|| {
                 let event = &self.events[old as usize];
-                let (sequence, body, key) = (event.sequence, event.body(), event.key());
-                let record = EventRecord::new(sequence, event.kind, Vec::new(), body, key);
+                let (sequence, written, key) = (event.sequence, event.written(), event.key());
+                let record = EventRecord::new(sequence, event.kind, Vec::new(), written, key);
                 fresh.events.insert(record) as u32
             });
             fresh.append_delivery(key, event, attempts);
@@ -58,6 +58,7 @@ impl Shard {
                 && old.definition.id == webhook.definition.id
             {
                 webhook.hold_until = old.hold_until;
+                webhook.numbers.clone_from(&old.numbers);
                 self.timers.hold_over(old.hold_until, slot as u32);
             }
         }

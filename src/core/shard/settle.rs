@@ -1,7 +1,7 @@
 //! What an attempt's outcome means for its delivery (DEL-2).
 
 use super::connections::Job;
-use super::lanes::LaneState;
+use super::lanes::{EventRecord, LaneState};
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::limits;
@@ -18,7 +18,7 @@ pub(super) struct TestJob {
     pub(super) definition: Arc<Definition>,
     pub(super) endpoint: usize,
     pub(super) id: EventId,
-    pub(super) body: Vec<u8>,
+    pub(super) record: EventRecord,
     pub(super) token: u64,
 }
 

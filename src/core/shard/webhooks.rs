@@ -2,6 +2,7 @@
 
 use super::connections::{Exchange, Job};
 use super::lanes::ReadyList;
+use super::numbers::Numbers;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -25,6 +26,8 @@ pub(super) struct WebhookState {
     pub(super) hold_until: Tick,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
+    /// What its events are numbered by, once one was (`SEQUENCE`).
+    pub(super) numbers: Option<Box<Numbers>>,
 }
 
 impl WebhookState {
@@ -98,6 +101,7 @@ impl Shard {
             window,
             hold_until: Tick::default(),
             listed: false,
+            numbers: None,
         });
     }
 

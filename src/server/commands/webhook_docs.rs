@@ -59,12 +59,8 @@ const HEADER: Argument = Argument {
     parts: &[plain("header", "string"), plain("value", "string")],
 };
 const SECRET: Argument = option("secret", "SECRET", "string");
-const SIGNATURES: Argument = oneof(
-    "signatures",
-    "SIGNATURES",
-    OPTIONAL,
-    &[word("both", "both"), word("ferrite", "ferrite"), word("standard", "standard")],
-);
+/// `both`, or some of `ferrite`, `standard` and `rfc9421` with commas between them.
+const SIGNATURES: Argument = option("signatures", "SIGNATURES", "string");
 const RETRIES: Argument = option("count", "RETRIES", "integer");
 const RETRY_DELAY: Argument = option("milliseconds", "RETRY_DELAY", "integer");
 const RETRY_BACKOFF: Argument = oneof(
@@ -79,6 +75,18 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const FORMAT: Argument = oneof(
+    "format",
+    "FORMAT",
+    OPTIONAL,
+    &[
+        word("ferrite", "ferrite"),
+        word("cloudevents-structured", "cloudevents-structured"),
+        word("cloudevents-binary", "cloudevents-binary"),
+    ],
+);
+const SEQUENCE: Argument =
+    oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 
 const CREATE: &[Argument] = &[
     NAME,
@@ -97,6 +105,8 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    FORMAT,
+    SEQUENCE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -116,6 +126,9 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    FORMAT,
+    SEQUENCE,
+    option("seconds", "GRACE", "integer"),
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];
@@ -131,6 +144,8 @@ const PUBLISH: &[Argument] = &[
     option("seconds", "TTL", "integer"),
     option("new-key", "NEW_KEY", "string"),
     option("database", "DB", "integer"),
+    option("traceparent", "TRACEPARENT", "string"),
+    option("tracestate", "TRACESTATE", "string"),
 ];
 
 /// The arguments of the command called `name`; empty when they are not described.

@@ -5,7 +5,7 @@
 
 use super::parse_number;
 use crate::webhooks::{
-    RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+    Format, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
 };
 
 /// The words that start an option.
@@ -26,9 +26,12 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    Format,
+    Sequence,
+    Grace,
 }
 
-const KEYWORDS: [(&str, Keyword); 15] = [
+const KEYWORDS: [(&str, Keyword); 18] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -44,13 +47,20 @@ const KEYWORDS: [(&str, Keyword); 15] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("FORMAT", Keyword::Format),
+    ("SEQUENCE", Keyword::Sequence),
+    ("GRACE", Keyword::Grace),
 ];
 
 impl Keyword {
     fn from_word(word: &[u8], form: Form) -> Option<Keyword> {
         let (_, keyword) =
             KEYWORDS.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
-        (form == Form::Update || keyword != Keyword::Url).then_some(keyword)
+        (form == Form::Update || !keyword.is_for_update()).then_some(keyword)
+    }
+
+    fn is_for_update(self) -> bool {
+        matches!(self, Keyword::Url | Keyword::Grace)
     }
 
     fn name(self) -> &'static str {
@@ -88,6 +98,9 @@ pub(super) struct Options {
     concurrency: Option<u32>,
     pipeline: Option<u32>,
     batch: Option<()>,
+    format: Option<Format>,
+    sequence: Option<bool>,
+    secret_grace_seconds: Option<u64>,
 }
 
 impl Options {
@@ -142,7 +155,7 @@ impl Options {
             Keyword::Secret => set(&mut self.secret, name, text(name, values[0])?)?,
             Keyword::Signatures => {
                 let signatures = Signatures::from_name(values[0])
-                    .ok_or("ERR SIGNATURES is both, ferrite or standard")?;
+                    .ok_or("ERR SIGNATURES is both, or some of ferrite,standard,rfc9421")?;
                 set(&mut self.signatures, name, signatures)?;
             }
             Keyword::Retries => set(&mut self.retries, name, number(name, values[0])?)?,
@@ -159,6 +172,13 @@ impl Options {
             Keyword::BatchSize => {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
             }
+            Keyword::Format => {
+                let format = Format::from_name(values[0])
+                    .ok_or("ERR FORMAT is ferrite, cloudevents-structured or cloudevents-binary")?;
+                set(&mut self.format, name, format)?;
+            }
+            Keyword::Sequence => set(&mut self.sequence, name, parse_bool(name, values[0])?)?,
+            Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
             Keyword::Events => {}
         }
         Ok(rest)
@@ -215,6 +235,8 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            format: self.format.unwrap_or_default(),
+            sequence: self.sequence.unwrap_or_default(),
         }
     }
 
@@ -237,6 +259,9 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            secret_grace_seconds: self.secret_grace_seconds,
+            format: self.format,
+            sequence: self.sequence,
         }
     }
 }
@@ -283,6 +308,14 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
+fn parse_bool(name: &str, value: &[u8]) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_slice() {
+        b"true" => Ok(true),
+        b"false" => Ok(false),
+        _ => Err(format!("ERR {name} is true or false")),
+    }
+}
+
 fn parse_batch(value: &[u8]) -> Result<(), String> {
     if value.eq_ignore_ascii_case(b"false") {
         Ok(())
@@ -312,7 +345,7 @@ fn shown(word: &[u8]) -> String {
 fn option_names(form: Form) -> String {
     let names: Vec<&str> = KEYWORDS
         .iter()
-        .filter(|(_, keyword)| form == Form::Update || *keyword != Keyword::Url)
+        .filter(|(_, keyword)| form == Form::Update || !keyword.is_for_update())
         .map(|(name, _)| *name)
         .collect();
     names.join(" ")
@@ -345,7 +378,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE",
+             FALSE format CloudEvents-Binary SEQUENCE True",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
@@ -357,7 +390,8 @@ mod tests {
         assert_eq!((options.retries, options.retry_delay_ms), (5, Some(1000)));
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
-        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::Ferrite));
+        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::FERRITE));
+        assert_eq!((options.format, options.sequence), (Format::CloudEventsBinary, true));
     }
 
     #[test]
@@ -373,6 +407,10 @@ mod tests {
         assert_eq!(update.auth, Some(None));
         assert_eq!(update.url.as_deref(), Some("http://x/"));
         assert_eq!(update.events, Some(vec![WebhookEvent::Set]));
+        let update = parse("SECRET s GRACE 60 FORMAT ferrite SEQUENCE false", Form::Update);
+        let update = update.unwrap_or_else(|message| panic!("{message}")).into_update();
+        assert_eq!((update.secret_grace_seconds, update.sequence), (Some(60), Some(false)));
+        assert_eq!(update.format, Some(Format::Ferrite));
         let update = Options::parse(&[b"SECRET", b""], Form::Update);
         assert_eq!(update.unwrap_or_else(|m| panic!("{m}")).into_update().secret, Some(None));
     }
@@ -392,6 +430,10 @@ mod tests {
             ("BATCH true", "not yet available"),
             ("BATCH_SIZE 100", "not yet available"),
             ("BATCH maybe", "BATCH is true or false"),
+            ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
+            ("SEQUENCE 1", "SEQUENCE is true or false"),
+            ("SIGNATURES none", "SIGNATURES is both, or some of ferrite,standard,rfc9421"),
+            ("SECRET s GRACE 5", "no option"),
             ("HEADER X-A", "HEADER takes a name and a value"),
             ("AUTH none", "AUTH takes 'bearer <token>'"),
         ] {

@@ -177,6 +177,12 @@ impl Engine for StubEngine {
             timeout_ms: 5000,
             concurrency: 64,
             pipeline: 1,
+            format: options.format,
+            sequence: options.sequence,
+            key_id: None,
+            public_key: None,
+            old_secrets: 0,
+            old_secrets_until_us: None,
             stats: STATS,
         })
     }

@@ -1,0 +1,91 @@
+//! The forms of a body.
+
+use super::cloudevent;
+use super::packed::PackedEvent;
+use super::payload;
+use super::timestamp::TimeWriter;
+use crate::base::id::EventId;
+
+/// The form that a webhook's events are written in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// The payload of the specification.
+    #[default]
+    Ferrite,
+    /// CloudEvents 1.0, structured mode: one JSON object, whose `data` is the Ferrite payload.
+    CloudEventsStructured,
+    /// CloudEvents 1.0, binary mode: the Ferrite payload as it is, and `ce-` headers.
+    CloudEventsBinary,
+}
+
+const NAMES: [(&str, Format); 4] = [
+    ("ferrite", Format::Ferrite),
+    ("cloudevents-structured", Format::CloudEventsStructured),
+    ("cloudevents-binary", Format::CloudEventsBinary),
+    ("cloudevents", Format::CloudEventsStructured),
+];
+
+impl Format {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// The name in commands and replies.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+
+    /// What is called `name`, in any case; `cloudevents` alone is the structured mode.
+    pub fn from_name(name: &[u8]) -> Option<Format> {
+        let known = NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+        known.map(|(_, format)| *format)
+    }
+
+    /// The `Content-Type` of one event.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Format::Ferrite | Format::CloudEventsBinary => "application/json",
+            Format::CloudEventsStructured => "application/cloudevents+json; charset=UTF-8",
+        }
+    }
+
+    /// Writes `event`: appends to `body`, and to `lines` the header lines that go with it, each
+    /// with CRLF before it.
+    pub fn write_event(
+        self,
+        times: &mut TimeWriter,
+        body: &mut Vec<u8>,
+        lines: &mut Vec<u8>,
+        id: EventId,
+        event_name: &str,
+        event: &PackedEvent<'_>,
+    ) {
+        match self {
+            Format::Ferrite => payload::write_event_with(times, body, id, event_name, event),
+            Format::CloudEventsStructured => {
+                cloudevent::write_structured(times, body, id, event_name, event);
+            }
+            Format::CloudEventsBinary => {
+                payload::write_event_with(times, body, id, event_name, event);
+                cloudevent::write_binary_lines(times, lines, id, event_name, event);
+            }
+        }
+        if let Some(trace) = &event.trace {
+            trace.write_lines(lines);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_in_any_case() {
+        for (name, format) in NAMES {
+            assert_eq!(Format::from_name(name.to_uppercase().as_bytes()), Some(format));
+            assert_eq!(Format::from_name(format.name().as_bytes()), Some(format));
+            assert!((format as usize) < Format::COUNT);
+        }
+        assert_eq!(Format::from_name(b"xml"), None);
+    }
+}
