@@ -45,8 +45,8 @@ pub struct Message<'a> {
     pub unix_seconds: u64,
     /// The body as it is sent.
     pub body: &'a [u8],
-    /// What RFC 9421 covers of the head; without it there is no such signature.
-    pub covered: Option<Covered<'a>>,
+    /// What RFC 9421 covers of the head.
+    pub covered: Covered<'a>,
 }
 
 /// The keys of a webhook, prepared for signing. `Debug` shows nothing of them (SEC-3).
@@ -143,11 +143,9 @@ impl SigningKey {
                 }
             }
         }
-        if self.wanted.has(Signatures::RFC9421)
-            && let Some(covered) = message.covered
-        {
+        if self.wanted.has(Signatures::RFC9421) {
             let secrets = self.in_force(message.unix_seconds);
-            message_signature::write_lines(out, message, covered, || {
+            message_signature::write_lines(out, message, || {
                 secrets.clone().map(|secret| secret as &dyn message_signature::Signer)
             });
         }
@@ -179,7 +177,8 @@ impl SigningKey {
         out: &mut Vec<u8>,
     ) {
         if let Keys::Shared { standard, .. } = &self.secret.keys {
-            write_v1(standard, &Message { id_text, unix_seconds, body, covered: None }, out);
+            let covered = Covered::default();
+            write_v1(standard, &Message { id_text, unix_seconds, body, covered }, out);
         }
     }
 }
@@ -350,7 +349,7 @@ mod tests {
     }
 
     fn message(unix_seconds: u64) -> Message<'static> {
-        Message { id_text: b"m", unix_seconds, body: b"b", covered: None }
+        Message { id_text: b"m", unix_seconds, body: b"b", covered: Covered::default() }
     }
 
     fn lines(key: &SigningKey, unix_seconds: u64) -> Vec<String> {

@@ -181,11 +181,7 @@ impl Settings {
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
         let head =
             RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
-        let mut head = head.with_format(self.format);
         let signing = self.signing_key()?;
-        if self.signatures.has(Signatures::RFC9421) && signing.is_some() {
-            head = head.with_message_signature(&endpoint);
-        }
         Ok(Definition {
             id,
             name: name.to_owned(),

@@ -2,6 +2,7 @@
 
 use super::faults;
 use super::history::{Happening, Terms, Wanted};
+use super::secrets;
 use super::world::{Mischief, Todo, WALL_START_US, Why, World};
 use ferrite::base::hash::worker_of;
 use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
@@ -20,7 +21,8 @@ use std::sync::atomic::Ordering;
 pub struct Life {
     pub name: String,
     pub ledger: Arc<Ledger>,
-    pub secret: Option<String>,
+    /// The number of the newest secret that it ever had.
+    pub secrets_made: u32,
     pub deleted: bool,
     settings: Settings,
     endpoint: usize,
@@ -56,7 +58,10 @@ pub struct Order {
     pub timeout_ms: u64,
     pub concurrency: u32,
     pub pipeline: u32,
-    pub secret: Option<String>,
+    /// Whether requests are signed.
+    pub signed: bool,
+    pub format: Format,
+    pub sequence: bool,
 }
 
 /// The world's own matching: a name, or the beginning of names.
@@ -71,6 +76,17 @@ fn url(endpoint: usize, webhook: u32, revision: u32) -> String {
     format!("http://endpoint-{endpoint}.test/{webhook}/{revision}")
 }
 
+/// The secrets that a webhook is told, by number.
+fn secrets_of(settings: &Settings) -> [Option<(u32, u64)>; 3] {
+    let current = settings.secret.iter().map(|text| (secrets::number(text), u64::MAX));
+    let retired = settings.retired.iter();
+    let retired =
+        retired.map(|retired| (secrets::number(&retired.text), retired.until_unix_seconds));
+    let mut all = [None; 3];
+    all.iter_mut().zip(current.chain(retired)).for_each(|(place, secret)| *place = Some(secret));
+    all
+}
+
 impl World {
     pub fn create(&mut self, name: &str, order: Order) -> u32 {
         let webhook = self.lives.len() as u32;
@@ -80,15 +96,15 @@ impl World {
             events: EventMask::ALL,
             auth: Auth::None,
             headers: Vec::new(),
-            secret: order.secret.clone(),
+            secret: order.signed.then(|| secrets::text(0)),
             signatures: Signatures::BOTH,
             retired: Vec::new(),
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
-            format: Format::Ferrite,
-            sequence: false,
+            format: order.format,
+            sequence: order.sequence,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -96,7 +112,7 @@ impl World {
         self.lives.push(Life {
             name: name.to_owned(),
             ledger,
-            secret: order.secret,
+            secrets_made: 0,
             deleted: false,
             settings,
             endpoint: order.endpoint,
@@ -115,6 +131,17 @@ impl World {
         let settings = life.settings.clone();
         self.registry.update(&life.name, |known| *known = settings).expect("an acceptable change");
         self.published();
+    }
+
+    /// Gives a webhook a new secret; the old one has a grace of so many seconds.
+    pub fn rotate(&mut self, webhook: u32, grace_seconds: u64) {
+        let now_us = WALL_START_US + self.now;
+        let life = &mut self.lives[webhook as usize];
+        life.secrets_made += 1;
+        let secret = secrets::text(life.secrets_made);
+        self.update(webhook, |settings| {
+            settings.change_secret(Some(secret), grace_seconds, now_us);
+        });
     }
 
     pub fn move_to(&mut self, webhook: u32, endpoint: usize) {
@@ -155,6 +182,8 @@ impl World {
                     pipeline: life.settings.pipeline,
                     endpoint: life.endpoint,
                     revision: life.revision,
+                    secrets: secrets_of(&life.settings),
+                    sequence: life.settings.sequence,
                 },
             }
         });
@@ -314,7 +343,14 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
-            secret: self.dice.chance(300).then(|| "a secret".to_owned()),
+            signed: self.dice.chance(300),
+            format: self.dice.pick(&[
+                Format::Ferrite,
+                Format::Ferrite,
+                Format::CloudEventsStructured,
+                Format::CloudEventsBinary,
+            ]),
+            sequence: self.dice.chance(300),
         }
     }
 
@@ -335,7 +371,7 @@ impl World {
             return;
         }
         let webhook = self.dice.pick(&alive);
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 if faults.updates => {
                 let endpoint = self.dice.below(self.plan.endpoints);
                 self.move_to(webhook, endpoint);
@@ -348,6 +384,8 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    settings.format = order.format;
+                    settings.sequence = order.sequence;
                 });
             }
             2 if faults.deletes => {
@@ -363,6 +401,10 @@ impl World {
                 self.set_status(webhook, WebhookStatus::Active);
             }
             5 if faults.tests => self.test(webhook),
+            6 if faults.updates => {
+                let grace_seconds = self.dice.pick(&[0, 1, 2, 5]);
+                self.rotate(webhook, grace_seconds);
+            }
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! Reads requests strictly, as a receiver that trusts nothing.
 
-use ring::hmac;
+use super::history::{Form, Numbers, Signers};
+use super::secrets;
 
 /// What a request says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,10 @@ pub struct Parsed {
     /// The id, in the head and in the body.
     pub id: String,
     pub attempt: u32,
+    pub form: Form,
     pub signature: Option<String>,
+    pub signers: Signers,
+    pub numbers: Option<Numbers>,
     pub event_name: String,
     pub key: String,
     pub value: String,
@@ -25,8 +29,9 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
     (end + body.parse::<usize>().ok()? <= bytes.len()).then_some(end + body.parse::<usize>().ok()?)
 }
 
-/// Reads one whole request and nothing behind it; with `secret`, checks its signature.
-pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
+/// Reads one whole request and nothing behind it, and finds out which secrets signed it, of those
+/// up to number `secrets_known`.
+pub fn parse(bytes: &[u8], secrets_known: u32) -> Result<Parsed, String> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no end of head")?;
     let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "the head is not text")?;
     let body = &bytes[end + 4..];
@@ -60,14 +65,43 @@ pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
     if json["id"] != id {
         return Err("the ids of head and body differ".to_owned());
     }
+    let form = match (needed("Content-Type")?, one("ce-id")?) {
+        ("application/json", None) => Form::Ferrite,
+        ("application/json", Some(told)) if told == id => Form::Binary,
+        ("application/cloudevents+json; charset=UTF-8", None) => Form::Structured,
+        _ => return Err("Content-Type and ce-id do not go together".to_owned()),
+    };
+    if json["specversion"].is_string() != (form == Form::Structured) {
+        return Err(format!("the body is not what Content-Type says: {form:?}"));
+    }
+    let json = if form == Form::Structured { &json["data"] } else { &json };
+    if json["id"] != id {
+        return Err("the ids of head and payload differ".to_owned());
+    }
     let signature = one("X-Ferrite-Signature")?;
-    check_signature(secret, signature, body)?;
+    let ferrite = signature.map(|told| secrets::ferrite_signer(told, body, secrets_known));
+    let mut standard = Vec::new();
+    if let Some(list) = one("webhook-signature")? {
+        let text = [needed("webhook-id")?, ".", needed("webhook-timestamp")?, "."].concat();
+        for told in list.split(' ') {
+            standard.push(secrets::standard_signer(told, text.as_bytes(), body, secrets_known)?);
+        }
+    }
+    let signers = Signers { ferrite: ferrite.transpose()?, standard };
+    let numbers = match (one("X-Ferrite-Sequence")?, one("X-Ferrite-Key-Sequence")?) {
+        (None, None) => None,
+        (Some(of_webhook), Some(of_key)) => Some(numbers(of_webhook, of_key)?),
+        _ => return Err("one number comes without the other".to_owned()),
+    };
     Ok(Parsed {
         path: path.to_owned(),
         host: needed("Host")?.to_owned(),
         id: id.to_owned(),
         attempt: attempt.parse().map_err(|_| "X-Ferrite-Attempt is not a number")?,
+        form,
         signature: signature.map(str::to_owned),
+        signers,
+        numbers,
         event_name: text(&json["event"]),
         key: text(&json["key"]),
         value: text(&json["data"]["value"]),
@@ -91,21 +125,14 @@ fn read_fields<'a>(
         .collect()
 }
 
-fn check_signature(
-    secret: Option<&str>,
-    signature: Option<&str>,
-    body: &[u8],
-) -> Result<(), String> {
-    let expected = secret.map(|secret| {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let tag = hmac::sign(&key, body);
-        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256={hex}")
-    });
-    if expected.as_deref() != signature {
-        return Err("the signature is not the body's".to_owned());
-    }
-    Ok(())
+fn numbers(of_webhook: &str, of_key: &str) -> Result<Numbers, String> {
+    let read = |text: &str| {
+        let (stream, number) = text.split_once(':').ok_or("a number has no stream")?;
+        let number = number.parse::<u64>().map_err(|_| "a number is none")?;
+        Ok::<_, String>((stream.to_owned(), number))
+    };
+    let ((stream, of_webhook), (key_stream, of_key)) = (read(of_webhook)?, read(of_key)?);
+    Ok(Numbers { stream, of_webhook, key_stream, of_key })
 }
 
 /// A hash of bytes, to compare them later (FNV-1a).

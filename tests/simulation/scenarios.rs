@@ -9,6 +9,7 @@ use super::history::{End, Happening, Sent};
 use super::operations::Order;
 use super::world::World;
 use ferrite::core::failure::Failure;
+use ferrite::core::format::Format;
 use ferrite::core::ledger::{Tally, WebhookStatus};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 
@@ -31,7 +32,9 @@ pub fn order(endpoint: usize) -> Order {
         timeout_ms: 300,
         concurrency: 64,
         pipeline: 1,
-        secret: Some("a secret".to_owned()),
+        signed: true,
+        format: Format::Ferrite,
+        sequence: false,
     }
 }
 

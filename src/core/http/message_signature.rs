@@ -23,7 +23,7 @@ pub trait Signer {
 }
 
 /// What is covered of a request's head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Covered<'a> {
     /// The lines of the target, see [`target_lines`].
     pub target_lines: &'a [u8],
@@ -44,12 +44,8 @@ pub fn target_lines(endpoint: &Endpoint) -> Vec<u8> {
 
 /// Appends `Content-Digest`, `Signature-Input` and `Signature`, each with CRLF before it, with one
 /// signature of each of `signers`.
-pub fn write_lines<'s, I>(
-    out: &mut Vec<u8>,
-    message: &Message<'_>,
-    covered: Covered<'_>,
-    signers: impl Fn() -> I,
-) where
+pub fn write_lines<'s, I>(out: &mut Vec<u8>, message: &Message<'_>, signers: impl Fn() -> I)
+where
     I: Iterator<Item = &'s dyn Signer>,
 {
     let mut content_digest = b"sha-256=:".to_vec();
@@ -58,9 +54,9 @@ pub fn write_lines<'s, I>(
     out.extend_from_slice(b"\r\nContent-Digest: ");
     out.extend_from_slice(&content_digest);
 
-    let mut base = covered.target_lines.to_vec();
+    let mut base = message.covered.target_lines.to_vec();
     for (name, value) in [
-        ("content-type", covered.content_type.as_bytes()),
+        ("content-type", message.covered.content_type.as_bytes()),
         ("content-digest", &content_digest),
         ("x-ferrite-id", message.id_text),
     ] {
@@ -171,10 +167,10 @@ mod tests {
             id_text: b"evt_1",
             unix_seconds: 7,
             body: br#"{"hello": "world"}"#,
-            covered: Some(Covered {
+            covered: Covered {
                 target_lines: &target_lines(&endpoint),
                 content_type: "application/json",
-            }),
+            },
         };
         let key = SigningKey::new("secret").unwrap().only(Signatures::RFC9421);
         let mut out = Vec::new();

@@ -37,12 +37,11 @@ pub struct Request<'a> {
 /// The beginning of every request of one webhook. `Debug` shows no secret (SEC-3).
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
+    /// With the `Content-Type` of the Ferrite form, whose value begins there.
     fixed: Box<[u8]>,
-    /// The form whose `Content-Type` is in `fixed`, and where its value begins.
-    format: Format,
     content_type_at: usize,
     /// For RFC 9421.
-    target_lines: Option<Box<[u8]>>,
+    target_lines: Box<[u8]>,
 }
 
 impl RequestHead {
@@ -65,8 +64,8 @@ impl RequestHead {
             fixed.extend_from_slice(USER_AGENT.as_bytes());
         }
         fixed.extend_from_slice(b"Content-Type: ");
-        let (format, content_type_at) = (Format::Ferrite, fixed.len());
-        fixed.extend_from_slice(format.content_type().as_bytes());
+        let content_type_at = fixed.len();
+        fixed.extend_from_slice(Format::Ferrite.content_type().as_bytes());
         fixed.extend_from_slice(b"\r\n");
         if let Some(authorization) = authorization {
             fixed.extend_from_slice(b"Authorization: ");
@@ -74,40 +73,27 @@ impl RequestHead {
             fixed.extend_from_slice(b"\r\n");
         }
         fixed.extend_from_slice(headers.lines());
-        Ok(RequestHead { fixed: fixed.into(), format, content_type_at, target_lines: None })
+        let target_lines = message_signature::target_lines(endpoint).into();
+        Ok(RequestHead { fixed: fixed.into(), content_type_at, target_lines })
     }
 
-    /// The same head for bodies in another form.
-    #[must_use]
-    pub fn with_format(mut self, format: Format) -> RequestHead {
-        let fixed = self.fixed_for(format).concat();
-        (self.fixed, self.format) = (fixed.into(), format);
-        self
-    }
-
-    /// The same head, prepared for signatures of RFC 9421; `endpoint` is the one it was made for.
-    #[must_use]
-    pub fn with_message_signature(mut self, endpoint: &Endpoint) -> RequestHead {
-        self.target_lines = Some(message_signature::target_lines(endpoint).into());
-        self
-    }
-
-    /// The fixed part for a body in `format`.
-    fn fixed_for(&self, format: Format) -> [&[u8]; 3] {
+    /// The fixed part with the `Content-Type` of another form.
+    #[cold]
+    fn write_fixed(&self, out: &mut Vec<u8>, format: Format) {
         let (before, rest) = self.fixed.split_at(self.content_type_at);
-        let after = &rest[self.format.content_type().len()..];
-        [before, format.content_type().as_bytes(), after]
+        let after = &rest[Format::Ferrite.content_type().len()..];
+        for part in [before, format.content_type().as_bytes(), after] {
+            out.extend_from_slice(part);
+        }
     }
 
     /// Appends one whole request, head and body.
     pub fn write_request(&self, out: &mut Vec<u8>, request: &Request<'_>) {
         let id_text = safe_id(request.id_text);
         out.reserve(self.fixed.len() + VARIABLE_BYTES + request.body.len());
-        if request.format == self.format {
-            out.extend_from_slice(&self.fixed);
-        } else {
-            // Written before the webhook was told of another form: an event keeps its bytes.
-            self.fixed_for(request.format).iter().for_each(|part| out.extend_from_slice(part));
+        match request.format {
+            Format::Ferrite => out.extend_from_slice(&self.fixed),
+            format => self.write_fixed(out, format),
         }
         out.extend_from_slice(b"Content-Length: ");
         json::write_u64(out, request.body.len() as u64);
@@ -117,12 +103,16 @@ impl RequestHead {
         json::write_u64(out, u64::from(request.attempt));
         out.extend_from_slice(request.lines);
         if let Some(key) = request.signature {
-            let covered = self.target_lines.as_deref().map(|target_lines| Covered {
-                target_lines,
-                content_type: request.format.content_type(),
-            });
-            let (unix_seconds, body) = (request.unix_seconds, request.body);
-            key.write_lines(out, &Message { id_text, unix_seconds, body, covered });
+            let message = Message {
+                id_text,
+                unix_seconds: request.unix_seconds,
+                body: request.body,
+                covered: Covered {
+                    target_lines: &self.target_lines,
+                    content_type: request.format.content_type(),
+                },
+            };
+            key.write_lines(out, &message);
         }
         out.extend_from_slice(b"\r\n\r\n");
         out.extend_from_slice(request.body);
