@@ -40,11 +40,12 @@ impl Format {
         known.map(|(_, format)| *format)
     }
 
-    /// The `Content-Type` of one event.
+    /// The `Content-Type` of one event. The charset is in lower case because a receiver's library
+    /// (npm `cloudevents`) compares the whole text.
     pub const fn content_type(self) -> &'static str {
         match self {
             Format::Ferrite | Format::CloudEventsBinary => "application/json",
-            Format::CloudEventsStructured => "application/cloudevents+json; charset=UTF-8",
+            Format::CloudEventsStructured => "application/cloudevents+json; charset=utf-8",
         }
     }
 

@@ -68,7 +68,7 @@ pub fn parse(bytes: &[u8], secrets_known: u32) -> Result<Parsed, String> {
     let form = match (needed("Content-Type")?, one("ce-id")?) {
         ("application/json", None) => Form::Ferrite,
         ("application/json", Some(told)) if told == id => Form::Binary,
-        ("application/cloudevents+json; charset=UTF-8", None) => Form::Structured,
+        ("application/cloudevents+json; charset=utf-8", None) => Form::Structured,
         _ => return Err("Content-Type and ce-id do not go together".to_owned()),
     };
     if json["specversion"].is_string() != (form == Form::Structured) {

@@ -101,7 +101,9 @@ impl RequestHead {
         out.extend_from_slice(id_text);
         out.extend_from_slice(b"\r\nX-Ferrite-Attempt: ");
         json::write_u64(out, u64::from(request.attempt));
-        out.extend_from_slice(request.lines);
+        if !request.lines.is_empty() {
+            out.extend_from_slice(request.lines);
+        }
         if let Some(key) = request.signature {
             let message = Message {
                 id_text,
