@@ -110,6 +110,8 @@ fn numbers_are_only_sent_when_asked_for() {
     let manager = manager(1);
     create(&manager, &receiver, WebhookOptions::default());
     block_on(manager.trigger(set("a"))).unwrap();
+    // An event is numbered, or not, when its worker takes it in.
+    receiver.wait_for(1);
     let update = WebhookUpdate { sequence: Some(true), ..WebhookUpdate::default() };
     block_on(manager.update("w", update)).unwrap();
     assert!(manager.info("w").unwrap().sequence);

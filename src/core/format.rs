@@ -49,6 +49,18 @@ impl Format {
         }
     }
 
+    /// The `Content-Type` of a batch; `None`: events of this form go one by one. A batch of
+    /// structured CloudEvents is a JSON array of their bodies.
+    pub const fn batch_content_type(self) -> Option<&'static str> {
+        match self {
+            Format::Ferrite => Some("application/json"),
+            Format::CloudEventsStructured => {
+                Some("application/cloudevents-batch+json; charset=utf-8")
+            }
+            Format::CloudEventsBinary => None,
+        }
+    }
+
     /// Writes `event`: appends to `body`, and to `lines` the header lines that go with it, each
     /// with CRLF before it.
     pub fn write_event(
