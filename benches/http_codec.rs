@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ferrite::core::format::Format;
+use ferrite::core::format::ContentType;
 use ferrite::core::http::endpoint::Endpoint;
 use ferrite::core::http::headers::{Authorization, CustomHeaders};
 use ferrite::core::http::request::{Request, RequestHead};
@@ -26,7 +26,7 @@ fn request(criterion: &mut Criterion) {
             attempt: 1,
             lines: b"",
             body: &body,
-            format: Format::Ferrite,
+            content_type: ContentType::Json,
             signature,
             unix_seconds: 1_705_314_600,
         };

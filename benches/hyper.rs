@@ -12,7 +12,7 @@
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ferrite::core::format::Format;
+use ferrite::core::format::ContentType;
 use ferrite::core::http::endpoint::Endpoint;
 use ferrite::core::http::headers::{Authorization, CustomHeaders};
 use ferrite::core::http::request::{Request, RequestHead};
@@ -79,7 +79,7 @@ fn exchange(criterion: &mut Criterion) {
                 attempt: 1,
                 lines: b"",
                 body: &BODY,
-                format: Format::Ferrite,
+                content_type: ContentType::Json,
                 signature: None,
                 unix_seconds: 1_705_314_600,
             };

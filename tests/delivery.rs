@@ -75,6 +75,83 @@ fn an_event_arrives_as_the_specification_shows_it() {
     assert_adds_up(&manager);
 }
 
+/// The batch of the specification, from the first byte to the last, on a real connection.
+#[test]
+fn a_batch_arrives_as_the_specification_shows_it() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options = WebhookOptions {
+            secret: Some("mysecretkey".to_owned()),
+            batch: true,
+            batch_size: Some(3),
+            batch_interval_ms: Some(50),
+            ..WebhookOptions::default()
+        };
+        manager.create("audit", &receiver.url(), options).await.unwrap();
+        for (key, value) in [("user:1", "a"), ("user:2", "b"), ("user:1", "c"), ("user:3", "d")] {
+            manager.trigger(set(key, value)).await.unwrap();
+        }
+    });
+    let arrivals = receiver.wait_for(2);
+    let (first, second) = (arrivals[0].json(), arrivals[1].json());
+    let members: Vec<&String> = first.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["batch_id", "count", "events", "timestamp"], "sorted here");
+    let beginning = format!("{{\"batch_id\":{},\"timestamp\":\"20", first["batch_id"]);
+    assert!(arrivals[0].body.starts_with(beginning.as_bytes()));
+    assert!(arrivals[0].body.ends_with(b"],\"count\":3}"));
+    assert!(first["batch_id"].as_str().unwrap().starts_with("batch_"));
+    assert_eq!(arrivals[0].header("X-Ferrite-Id"), first["batch_id"].as_str());
+    assert_eq!(arrivals[0].header("webhook-id"), first["batch_id"].as_str());
+    assert!(arrivals[0].header("X-Ferrite-Signature").unwrap().starts_with("sha256="));
+    let values = |batch: &serde_json::Value| -> Vec<String> {
+        let events = batch["events"].as_array().unwrap().iter();
+        events.map(|event| event["data"]["value"].as_str().unwrap().to_owned()).collect()
+    };
+    // The events of a key stand together, in their order.
+    assert_eq!(
+        (values(&first), values(&second)),
+        (vec!["a".into(), "c".into(), "b".into()], vec!["d".into()])
+    );
+    let ids: std::collections::HashSet<&str> =
+        first["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "each element is a full event with an id of its own");
+    eventually("the answers are counted", || manager.stats("audit").unwrap().deliveries == 4);
+    let record = &manager.deliveries("audit", 10).unwrap()[1];
+    assert_eq!(record.batch_id.as_deref(), first["batch_id"].as_str());
+    assert_eq!(
+        (record.batch_events, record.id.as_str()),
+        (3, first["events"][0]["id"].as_str().unwrap())
+    );
+    assert_adds_up(&manager);
+}
+
+/// A drain sends what waits for its batch to fill.
+#[test]
+fn a_shutdown_does_not_wait_for_batches_to_fill() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(2));
+    block_on(async {
+        let options = WebhookOptions {
+            batch: true,
+            batch_interval_ms: Some(3_600_000),
+            ..WebhookOptions::default()
+        };
+        manager.create("audit", &receiver.url(), options).await.unwrap();
+        for key in 0..10 {
+            manager.trigger(set(&format!("key:{key}"), "v")).await.unwrap();
+        }
+        let report = manager.shutdown(Duration::from_secs(20)).await;
+        assert_eq!(report.pending, 0, "{report:?}");
+    });
+    let events: usize = receiver
+        .arrivals()
+        .iter()
+        .map(|arrival| arrival.json()["events"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(events, 10);
+}
+
 /// ORD-1, DEL-1, DEL-3: 100 keys, 30 versions each, against a receiver that fails one time in
 /// five, resets now and then, and stalls at times.
 #[test]

@@ -186,6 +186,10 @@ fn what_cannot_be_is_refused() {
         let headers = vec![(name.to_owned(), "x".to_owned())];
         refused(WebhookOptions { headers, ..WebhookOptions::default() }, "set by the engine");
     }
+    let batch = WebhookOptions { batch: true, ..WebhookOptions::default() };
+    refused(WebhookOptions { sequence: true, ..batch.clone() }, "do not go together");
+    let format = Format::CloudEventsBinary;
+    refused(WebhookOptions { format, ..batch }, "do not go together");
     create(&manager, &receiver, WebhookOptions::default());
     for (update, wanted) in [
         (
@@ -264,6 +268,33 @@ fn forms_of_one_event() {
     assert_eq!(report.failure, None);
     let test = receiver.wait_for(4).remove(3);
     assert_eq!(test.header("ce-type"), Some("io.ferrite.key.test"));
+}
+
+/// A batch of CloudEvents is a list of them, with the batch's id in the head.
+#[test]
+fn a_batch_of_cloudevents() {
+    let receiver = Receiver::start();
+    let manager = manager(1);
+    let options = WebhookOptions {
+        format: Format::CloudEventsStructured,
+        batch: true,
+        batch_size: Some(3),
+        batch_interval_ms: Some(20_000),
+        ..WebhookOptions::default()
+    };
+    create(&manager, &receiver, options);
+    for key in ["a", "b", "a"] {
+        block_on(manager.trigger(set(key))).unwrap();
+    }
+    let arrival = receiver.wait_for(1).remove(0);
+    let content_type = "application/cloudevents-batch+json; charset=utf-8";
+    assert_eq!(arrival.header("Content-Type"), Some(content_type));
+    assert!(arrival.header("X-Ferrite-Id").unwrap().starts_with("batch_"));
+    let json = arrival.json();
+    let events = json.as_array().unwrap();
+    assert_eq!(events.len(), 3);
+    assert!(events.iter().all(|event| event["id"] == event["data"]["id"]));
+    assert_eq!(events.iter().filter(|event| event["subject"] == "a").count(), 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 mod simulation {
     pub mod audit;
+    pub mod batching;
     pub mod checkers;
     pub mod controls;
     pub mod dice;

@@ -52,6 +52,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
     let config = RegistryConfig {
         webhooks_max: 1,
         pending_max: usize::MAX >> 1,
+        batch_size_max: 100,
         workers: 1,
         verify_tls: true,
         allowed_hosts: Vec::new(),
@@ -77,6 +78,9 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         timeout_ms: 5000,
         concurrency: 64,
         pipeline: 1,
+        batch: false,
+        batch_size: 100,
+        batch_interval_ms: 1000,
         format: Format::Ferrite,
         sequence: false,
     };

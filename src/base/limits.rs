@@ -51,6 +51,15 @@ pub const CONCURRENCY_MAX: u32 = 10_000;
 /// Most requests that one connection may carry at once (`PIPELINE`).
 pub const PIPELINE_MAX: u32 = 128;
 
+/// Most events that `max_batch_size` may allow in one batch.
+pub const BATCH_SIZE_MAX: u32 = 10_000;
+/// Events in one batch, unless configured (`max_batch_size`).
+pub const BATCH_SIZE_DEFAULT: u32 = 100;
+/// Longest time a delivery may be told to wait for its batch to fill: one hour.
+pub const BATCH_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
+/// Bodies of one batch together, in bytes; a single longer body goes alone.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest event that is accepted: key, values and metadata together, in bytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Event buffers larger than this are freed after use, not kept for the next event.

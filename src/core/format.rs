@@ -18,6 +18,29 @@ pub enum Format {
     CloudEventsBinary,
 }
 
+/// What a body is, for `Content-Type`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContentType {
+    /// A Ferrite payload, or a batch of them.
+    Json,
+    /// A CloudEvent in structured mode.
+    CloudEvent,
+    /// A batch of them.
+    CloudEvents,
+}
+
+impl ContentType {
+    /// The header's value. The charset is in lower case because a library of receivers (npm
+    /// `cloudevents`) compares the whole text.
+    pub const fn text(self) -> &'static str {
+        match self {
+            ContentType::Json => "application/json",
+            ContentType::CloudEvent => "application/cloudevents+json; charset=utf-8",
+            ContentType::CloudEvents => "application/cloudevents-batch+json; charset=utf-8",
+        }
+    }
+}
+
 const NAMES: [(&str, Format); 4] = [
     ("ferrite", Format::Ferrite),
     ("cloudevents-structured", Format::CloudEventsStructured),
@@ -40,24 +63,29 @@ impl Format {
         known.map(|(_, format)| *format)
     }
 
-    /// The `Content-Type` of one event. The charset is in lower case because a receiver's library
-    /// (npm `cloudevents`) compares the whole text.
-    pub const fn content_type(self) -> &'static str {
+    /// What a body with one event is.
+    pub const fn content_type(self) -> ContentType {
         match self {
-            Format::Ferrite | Format::CloudEventsBinary => "application/json",
-            Format::CloudEventsStructured => "application/cloudevents+json; charset=utf-8",
+            Format::Ferrite | Format::CloudEventsBinary => ContentType::Json,
+            Format::CloudEventsStructured => ContentType::CloudEvent,
         }
     }
 
-    /// The `Content-Type` of a batch; `None`: events of this form go one by one. A batch of
-    /// structured CloudEvents is a JSON array of their bodies.
-    pub const fn batch_content_type(self) -> Option<&'static str> {
+    /// The form of a batch with events of this form. What is in the body of one in binary mode is
+    /// the Ferrite payload.
+    #[must_use]
+    pub const fn of_batch(self) -> Format {
         match self {
-            Format::Ferrite => Some("application/json"),
-            Format::CloudEventsStructured => {
-                Some("application/cloudevents-batch+json; charset=utf-8")
-            }
-            Format::CloudEventsBinary => None,
+            Format::Ferrite | Format::CloudEventsBinary => Format::Ferrite,
+            Format::CloudEventsStructured => Format::CloudEventsStructured,
+        }
+    }
+
+    /// What a body with a batch is. A batch of CloudEvents is a JSON array of their bodies.
+    pub const fn batch_content_type(self) -> ContentType {
+        match self.of_batch() {
+            Format::CloudEventsStructured => ContentType::CloudEvents,
+            _ => ContentType::Json,
         }
     }
 

@@ -123,11 +123,30 @@ impl DeliveryOutcome {
     }
 }
 
+/// A batch that was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchRef {
+    /// The counting part of its id; the boot is that of its events.
+    pub sequence: u64,
+    /// Events in it.
+    pub events: u32,
+}
+
+impl BatchRef {
+    /// Its id, to be written as a batch's.
+    pub fn id(&self, boot: u64) -> EventId {
+        EventId { boot, sequence: self.sequence }
+    }
+}
+
 /// One attempt, as the delivery log keeps it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AttemptRecord {
     /// The event's id.
     pub id: EventId,
+    /// The batch that the event was in. One record stands for all events of a batch, with the id,
+    /// kind and key of the first; but of those that are given up, each has its own.
+    pub batch: Option<BatchRef>,
     /// What happened.
     pub event: WebhookEvent,
     /// The first bytes of the key.
@@ -315,6 +334,7 @@ mod tests {
         for sequence in 0..limits::DELIVERY_LOG_ENTRIES_MAX as u64 + 5 {
             let attempt = AttemptRecord {
                 id: EventId { boot: 1, sequence },
+                batch: None,
                 event: WebhookEvent::Set,
                 key: Vec::new(),
                 attempt: 1,

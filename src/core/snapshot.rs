@@ -13,6 +13,17 @@ use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How deliveries are put together in one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchPolicy {
+    /// Most deliveries in a batch; a batch with so many is sent at once.
+    pub events_max: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub interval_ms: u64,
+    /// Bodies of a batch are together no longer than this, in bytes. One alone may be.
+    pub bytes_max: usize,
+}
+
 /// One webhook, compiled: everything about it that does not change from event to event.
 #[derive(Debug)]
 pub struct Definition {
@@ -34,6 +45,8 @@ pub struct Definition {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Many deliveries in one request, if the webhook wants that.
+    pub batch: Option<BatchPolicy>,
     /// The form of its bodies.
     pub format: Format,
     /// Whether its events are numbered in headers.

@@ -475,6 +475,7 @@ impl Worker {
             Control::Drain { deadline, done } => {
                 self.promises.borrow_mut().drain = Some((deadline, done));
                 self.take_in(self.now(), usize::MAX);
+                self.with_shard(|shard| shard.handle_drain(self.now().tick));
                 self.ticker.raise();
             }
             Control::Stop => self.stop.raise(),

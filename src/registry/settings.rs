@@ -14,7 +14,7 @@ use crate::core::matcher::validate_pattern;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
 use crate::core::signature::Signatures;
-use crate::core::snapshot::Definition;
+use crate::core::snapshot::{BatchPolicy, Definition};
 use std::fmt;
 use std::sync::Arc;
 
@@ -73,6 +73,12 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Whether many deliveries go in one request.
+    pub batch: bool,
+    /// Most deliveries in a batch.
+    pub batch_size: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: u64,
     /// The form of the bodies.
     pub format: Format,
     /// Whether events are numbered in headers.
@@ -152,6 +158,22 @@ fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
 }
 
 impl Settings {
+    /// What is said of one event in headers cannot be said of a batch.
+    fn check_form(&self) -> Result<(), SettingsError> {
+        if self.batch && self.format == Format::CloudEventsBinary {
+            return Err(invalid(
+                "FORMAT cloudevents-binary and BATCH do not go together: the attributes are \
+                 headers of one event; use cloudevents-structured",
+            ));
+        }
+        if self.batch && self.sequence {
+            return Err(invalid(
+                "SEQUENCE and BATCH do not go together: the numbers are headers of one event",
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks everything and compiles it.
     pub(super) fn compile(
         &self,
@@ -166,6 +188,9 @@ impl Settings {
         check_range("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         check_range("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
         check_range("pipeline", self.pipeline.into(), 1, limits::PIPELINE_MAX.into())?;
+        check_range("batch_size", self.batch_size.into(), 1, config.batch_size_max.into())?;
+        check_range("batch_interval_ms", self.batch_interval_ms, 0, limits::BATCH_INTERVAL_MS_MAX)?;
+        self.check_form()?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
@@ -192,6 +217,11 @@ impl Settings {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch.then_some(BatchPolicy {
+                events_max: self.batch_size,
+                interval_ms: self.batch_interval_ms,
+                bytes_max: limits::BATCH_BYTES_MAX,
+            }),
             format: self.format,
             sequence: self.sequence,
             since_generation,

@@ -65,6 +65,7 @@ impl Engine {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
+                batch_size_max: config.max_batch_size as u32,
                 workers,
                 verify_tls: config.security.verify_ssl,
                 allowed_hosts: config.security.allowed_hosts.clone(),
@@ -208,6 +209,9 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            batch: options.batch,
+            batch_size: options.batch_size.unwrap_or(self.config.max_batch_size as u32),
+            batch_interval_ms: options.batch_interval_ms.unwrap_or(self.config.batch_interval_ms),
             retired: Vec::new(),
             format: options.format,
             sequence: options.sequence,
@@ -468,6 +472,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             limits::RETRY_DELAY_MS_MAX
         ));
     }
+    if !(1..=limits::BATCH_SIZE_MAX as usize).contains(&config.max_batch_size) {
+        return wrong(&format!("max_batch_size must be 1 to {}", limits::BATCH_SIZE_MAX));
+    }
+    if config.batch_interval_ms > limits::BATCH_INTERVAL_MS_MAX {
+        return wrong(&format!(
+            "batch_interval_ms must be at most {}",
+            limits::BATCH_INTERVAL_MS_MAX
+        ));
+    }
     if config.queue.ring_events > limits::RING_EVENTS_MAX {
         return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
@@ -529,6 +542,9 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.batch, update.batch);
+    set(&mut settings.batch_size, update.batch_size);
+    set(&mut settings.batch_interval_ms, update.batch_interval_ms);
     set(&mut settings.format, update.format);
     set(&mut settings.sequence, update.sequence);
 }
@@ -573,6 +589,9 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         timeout_ms: settings.timeout_ms,
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
+        batch: settings.batch,
+        batch_size: settings.batch_size,
+        batch_interval_ms: settings.batch_interval_ms,
         format: settings.format,
         sequence: settings.sequence,
         key_id: signing.map(SigningKey::key_id),
@@ -590,6 +609,8 @@ fn text_of(bytes: &[u8]) -> String {
 fn record_of(attempt: &AttemptRecord) -> DeliveryRecord {
     DeliveryRecord {
         id: attempt.id.to_string(),
+        batch_id: attempt.batch.map(|batch| batch.id(attempt.id.boot).batch_text()),
+        batch_events: attempt.batch.map_or(0, |batch| batch.events),
         event: attempt.event,
         key: attempt.key.clone(),
         attempt: attempt.attempt,

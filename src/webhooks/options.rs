@@ -57,6 +57,14 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// Whether many deliveries go in one request, as a batch.
+    pub batch: bool,
+    /// Most deliveries in a batch, 1 to `max_batch_size`; `None` for `max_batch_size`. Only used
+    /// with `batch`.
+    pub batch_size: Option<u32>,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds; `None` for the
+    /// configuration's.
+    pub batch_interval_ms: Option<u64>,
     /// The form of the bodies.
     pub format: Format,
     /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
@@ -84,6 +92,9 @@ impl Default for WebhookOptions {
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            batch: false,
+            batch_size: None,
+            batch_interval_ms: None,
             format: Format::Ferrite,
             sequence: false,
         }
@@ -107,6 +118,9 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("batch", &self.batch)
+            .field("batch_size", &self.batch_size)
+            .field("batch_interval_ms", &self.batch_interval_ms)
             .field("format", &self.format)
             .field("sequence", &self.sequence)
             .finish()
@@ -142,6 +156,12 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// Whether many deliveries go in one request. Batches that are made already stay batches.
+    pub batch: Option<bool>,
+    /// Most deliveries in a batch, 1 to `max_batch_size`.
+    pub batch_size: Option<u32>,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: Option<u64>,
     /// With a new secret: the old one goes on signing beside it for this long, in seconds, at most
     /// 90 days; `None` for not at all. `webhook-signature` and `Signature` then list both;
     /// `X-Ferrite-Signature`, which has room for one, stays that of the oldest secret.

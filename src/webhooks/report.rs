@@ -70,6 +70,12 @@ pub struct WebhookInfo {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Whether many deliveries go in one request.
+    pub batch: bool,
+    /// Most deliveries in a batch.
+    pub batch_size: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: u64,
     /// The form of its bodies.
     pub format: Format,
     /// Whether its events are numbered in headers.
@@ -116,6 +122,11 @@ pub struct EngineStats {
 pub struct DeliveryRecord {
     /// The event's id.
     pub id: String,
+    /// The id of the batch that the event was in. One record stands for a batch, with the id,
+    /// kind and key of its first event; but of the events that are given up, each has its own.
+    pub batch_id: Option<String>,
+    /// Events in that batch; 0 for an event alone.
+    pub batch_events: u32,
     /// What happened.
     pub event: WebhookEvent,
     /// The key it happened to (the first bytes of a long one).

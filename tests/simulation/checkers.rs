@@ -3,6 +3,7 @@
 
 mod accounting;
 mod attempts;
+mod batches;
 mod connections;
 mod heads;
 mod order;
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 21] = [
+pub const RULES: [(&str, Rule); 22] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -36,6 +37,7 @@ pub const RULES: [(&str, Rule); 21] = [
     ("windows", connections::windows),
     ("pipeline", pipeline::pipeline),
     ("answers", pipeline::answers),
+    ("batches", batches::batches),
     ("progress", progress::progress),
     ("secrets", heads::secrets),
     ("numbers", heads::numbers),

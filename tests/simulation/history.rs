@@ -6,7 +6,7 @@
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::retry::RetryPolicy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default, Clone)]
 pub struct History {
@@ -131,6 +131,8 @@ pub struct Terms {
     /// The shard's part of the concurrency.
     pub window: u32,
     pub pipeline: u32,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
@@ -156,9 +158,12 @@ pub struct Sent {
     pub name: RequestName,
     /// The revision that the request was written by.
     pub revision: u32,
-    /// `None` for a test delivery.
+    /// `None` for a test delivery; of a batch, the first.
     pub event: Option<u32>,
     pub key: u32,
+    /// The events of a delivery, in their order.
+    pub carried: Vec<CarriedEvent>,
+    pub is_batch: bool,
     pub attempt: u32,
     /// A hash of the body's bytes.
     pub body: u64,
@@ -200,6 +205,22 @@ pub struct Numbers {
     pub of_webhook: u64,
     pub key_stream: String,
     pub of_key: u64,
+}
+
+/// An event in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CarriedEvent {
+    pub event: u32,
+    pub key: u32,
+    /// The counting part of its id.
+    pub id: u64,
+}
+
+impl Sent {
+    /// The lanes that it is of.
+    pub fn lanes(&self) -> BTreeSet<(u32, u32)> {
+        self.carried.iter().map(|carried| (self.name.webhook, carried.key)).collect()
+    }
 }
 
 /// The end of one of the requests that a connection was given.
@@ -249,7 +270,11 @@ impl End {
 pub struct Attempt {
     pub shard: usize,
     pub name: RequestName,
-    pub key: u32,
+    /// The keys of its deliveries, one for each. Of a batch that was never written and will be
+    /// tried again, they are not known, and this is its first one.
+    pub keys: Vec<u32>,
+    /// How many deliveries it was.
+    pub deliveries: u64,
     pub attempt: u32,
     pub outcome: DeliveryOutcome,
     pub status: Option<u16>,

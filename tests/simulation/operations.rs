@@ -58,6 +58,8 @@ pub struct Order {
     pub timeout_ms: u64,
     pub concurrency: u32,
     pub pipeline: u32,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
     /// Whether requests are signed.
     pub signed: bool,
     pub format: Format,
@@ -70,6 +72,15 @@ fn pattern_wants(pattern: &str, key: &str) -> bool {
         Some(beginning) => key.starts_with(beginning),
         None => pattern == key,
     }
+}
+
+fn batch_of(settings: &Settings) -> Option<(u32, u64)> {
+    settings.batch.then_some((settings.batch_size, settings.batch_interval_ms))
+}
+
+pub fn set_batch(settings: &mut Settings, batch: Option<(u32, u64)>) {
+    settings.batch = batch.is_some();
+    (settings.batch_size, settings.batch_interval_ms) = batch.unwrap_or((1, 0));
 }
 
 fn url(endpoint: usize, webhook: u32, revision: u32) -> String {
@@ -103,6 +114,9 @@ impl World {
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            batch: order.batch.is_some(),
+            batch_size: order.batch.map_or(1, |(size, _)| size),
+            batch_interval_ms: order.batch.map_or(0, |(_, interval_ms)| interval_ms),
             format: order.format,
             sequence: order.sequence,
         };
@@ -180,6 +194,7 @@ impl World {
                     timeout_ms: life.settings.timeout_ms,
                     window: 0,
                     pipeline: life.settings.pipeline,
+                    batch: batch_of(&life.settings),
                     endpoint: life.endpoint,
                     revision: life.revision,
                     secrets: secrets_of(&life.settings),
@@ -336,6 +351,14 @@ impl World {
 
     pub fn draw_order(&mut self) -> Order {
         let endpoint = self.dice.below(self.plan.endpoints);
+        let batch = self.draw_batch();
+        let structured = Format::CloudEventsStructured;
+        let (other, sequence) = match batch {
+            // Headers of one event do not go with a batch.
+            Some(_) => (structured, false),
+            None => (Format::CloudEventsBinary, self.dice.chance(300)),
+        };
+        let format = self.dice.pick(&[Format::Ferrite, Format::Ferrite, structured, other]);
         Order {
             endpoint,
             pattern: self.draw_pattern(),
@@ -344,14 +367,15 @@ impl World {
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
             signed: self.dice.chance(300),
-            format: self.dice.pick(&[
-                Format::Ferrite,
-                Format::Ferrite,
-                Format::CloudEventsStructured,
-                Format::CloudEventsBinary,
-            ]),
-            sequence: self.dice.chance(300),
+            format,
+            sequence,
+            batch,
         }
+    }
+
+    fn draw_batch(&mut self) -> Option<(u32, u64)> {
+        let wanted = self.plan.batched && self.dice.chance(600);
+        wanted.then(|| (self.dice.pick(&[1, 2, 3, 10, 50]), self.dice.pick(&[0, 1, 20, 300])))
     }
 
     fn draw_pattern(&mut self) -> String {
@@ -384,6 +408,7 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    set_batch(settings, order.batch);
                     settings.format = order.format;
                     settings.sequence = order.sequence;
                 });

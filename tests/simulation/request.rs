@@ -15,10 +15,31 @@ pub struct Parsed {
     pub signature: Option<String>,
     pub signers: Signers,
     pub numbers: Option<Numbers>,
-    pub event_name: String,
+    /// The events: one, or those of a batch.
+    pub events: Vec<Event>,
+    pub is_batch: bool,
+    pub body: Vec<u8>,
+}
+
+/// An event in a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    pub name: String,
     pub key: String,
     pub value: String,
-    pub body: Vec<u8>,
+}
+
+impl Event {
+    fn read(json: &serde_json::Value) -> Event {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Event {
+            id: text(&json["id"]),
+            name: text(&json["event"]),
+            key: text(&json["key"]),
+            value: text(&json["data"]["value"]),
+        }
+    }
 }
 
 /// How long the first of several requests is.
@@ -60,23 +81,43 @@ pub fn parse(bytes: &[u8], secrets_known: u32) -> Result<Parsed, String> {
     }
     let json: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let (id, attempt) = (needed("X-Ferrite-Id")?, needed("X-Ferrite-Attempt")?);
-    if json["id"] != id {
-        return Err("the ids of head and body differ".to_owned());
-    }
     let form = match (needed("Content-Type")?, one("ce-id")?) {
         ("application/json", None) => Form::Ferrite,
         ("application/json", Some(told)) if told == id => Form::Binary,
-        ("application/cloudevents+json; charset=utf-8", None) => Form::Structured,
-        _ => return Err("Content-Type and ce-id do not go together".to_owned()),
+        ("application/cloudevents+json; charset=utf-8", None) if json.is_object() => {
+            Form::Structured
+        }
+        ("application/cloudevents-batch+json; charset=utf-8", None) if json.is_array() => {
+            Form::Structured
+        }
+        _ => return Err("Content-Type, ce-id and body do not go together".to_owned()),
     };
-    if json["specversion"].is_string() != (form == Form::Structured) {
-        return Err(format!("the body is not what Content-Type says: {form:?}"));
+    let list = json.as_array().or_else(|| json["events"].as_array());
+    let is_batch = list.is_some();
+    let bodies = list.map_or(std::slice::from_ref(&json), Vec::as_slice);
+    let mut events = Vec::new();
+    for body in bodies {
+        if body["specversion"].is_string() != (form == Form::Structured) {
+            return Err(format!("an event is not what Content-Type says: {form:?}"));
+        }
+        let payload = if form == Form::Structured { &body["data"] } else { body };
+        if payload["id"] != body["id"] {
+            return Err("the ids of event and payload differ".to_owned());
+        }
+        events.push(Event::read(payload));
     }
-    let json = if form == Form::Structured { &json["data"] } else { &json };
-    if json["id"] != id {
-        return Err("the ids of head and payload differ".to_owned());
+    if events.is_empty() || (json.get("batch_id").is_some() && json["count"] != events.len()) {
+        return Err("the batch is empty or miscounted".to_owned());
+    }
+    let told = match (is_batch, form) {
+        // A batch of CloudEvents has its id in the head only.
+        (true, Form::Structured) => id,
+        (true, _) => json["batch_id"].as_str().unwrap_or_default(),
+        (false, _) => events[0].id.as_str(),
+    };
+    if told != id {
+        return Err("the ids of head and body differ".to_owned());
     }
     let signature = one("X-Ferrite-Signature")?;
     let ferrite = signature.map(|told| secrets::ferrite_signer(told, body, secrets_known));
@@ -102,9 +143,8 @@ pub fn parse(bytes: &[u8], secrets_known: u32) -> Result<Parsed, String> {
         signature: signature.map(str::to_owned),
         signers,
         numbers,
-        event_name: text(&json["event"]),
-        key: text(&json["key"]),
-        value: text(&json["data"]["value"]),
+        events,
+        is_batch,
         body: body.to_vec(),
     })
 }

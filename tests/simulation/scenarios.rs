@@ -32,6 +32,7 @@ pub fn order(endpoint: usize) -> Order {
         timeout_ms: 300,
         concurrency: 64,
         pipeline: 1,
+        batch: None,
         signed: true,
         format: Format::Ferrite,
         sequence: false,

@@ -152,6 +152,27 @@ fn a_change_of_form_is_for_later_events() {
     assert_eq!(forms, [Ferrite, Ferrite, Structured]);
 }
 
+/// Events of different forms do not share a batch.
+#[test]
+fn a_batch_has_one_form() {
+    let batching = Order { batch: Some((10, 300)), ..order(0) };
+    let mut world = one(batching, &[]);
+    world.trigger(1, false);
+    world.trigger(2, false);
+    world.run_for(20_000);
+    world.update(0, |settings| settings.format = Format::CloudEventsStructured);
+    world.run_for(20_000);
+    for key in [1, 3, 4] {
+        world.trigger(key, false);
+    }
+    finish(&mut world);
+    use super::history::Form::{Ferrite, Structured};
+    let told: Vec<_> =
+        sents(&world).iter().map(|(_, sent)| (sent.form, sent.carried.len())).collect();
+    // The second event of key 1 is behind its first, and joins the next batch.
+    assert_eq!(told, [(Ferrite, 2), (Structured, 2), (Structured, 1)]);
+}
+
 /// Webhooks of all forms share an event: one id, and one body for each form.
 #[test]
 fn an_event_has_one_id_in_all_forms() {

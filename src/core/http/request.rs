@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use super::headers::{Authorization, CustomHeaders, HeaderError};
 use super::message_signature::{self, Covered};
-use crate::core::format::Format;
+use crate::core::format::ContentType;
 use crate::core::json;
 use crate::core::signature::{Message, SigningKey};
 use std::fmt;
@@ -26,8 +26,8 @@ pub struct Request<'a> {
     pub lines: &'a [u8],
     /// The body. It is signed and sent as it is.
     pub body: &'a [u8],
-    /// The form that the body was written in.
-    pub format: Format,
+    /// What the body is.
+    pub content_type: ContentType,
     /// Signs the request, if the webhook has a SECRET.
     pub signature: Option<&'a SigningKey>,
     /// The time of this attempt, in seconds since 1970; only signed requests show it.
@@ -37,7 +37,7 @@ pub struct Request<'a> {
 /// The beginning of every request of one webhook. `Debug` shows no secret (SEC-3).
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
-    /// With the `Content-Type` of the Ferrite form, whose value begins there.
+    /// With `ContentType::Json`, whose text begins there.
     fixed: Box<[u8]>,
     content_type_at: usize,
     /// For RFC 9421.
@@ -65,7 +65,7 @@ impl RequestHead {
         }
         fixed.extend_from_slice(b"Content-Type: ");
         let content_type_at = fixed.len();
-        fixed.extend_from_slice(Format::Ferrite.content_type().as_bytes());
+        fixed.extend_from_slice(ContentType::Json.text().as_bytes());
         fixed.extend_from_slice(b"\r\n");
         if let Some(authorization) = authorization {
             fixed.extend_from_slice(b"Authorization: ");
@@ -77,12 +77,12 @@ impl RequestHead {
         Ok(RequestHead { fixed: fixed.into(), content_type_at, target_lines })
     }
 
-    /// The fixed part with the `Content-Type` of another form.
+    /// The fixed part with another `Content-Type`.
     #[cold]
-    fn write_fixed(&self, out: &mut Vec<u8>, format: Format) {
+    fn write_fixed(&self, out: &mut Vec<u8>, content_type: ContentType) {
         let (before, rest) = self.fixed.split_at(self.content_type_at);
-        let after = &rest[Format::Ferrite.content_type().len()..];
-        for part in [before, format.content_type().as_bytes(), after] {
+        let after = &rest[ContentType::Json.text().len()..];
+        for part in [before, content_type.text().as_bytes(), after] {
             out.extend_from_slice(part);
         }
     }
@@ -91,9 +91,9 @@ impl RequestHead {
     pub fn write_request(&self, out: &mut Vec<u8>, request: &Request<'_>) {
         let id_text = safe_id(request.id_text);
         out.reserve(self.fixed.len() + VARIABLE_BYTES + request.body.len());
-        match request.format {
-            Format::Ferrite => out.extend_from_slice(&self.fixed),
-            format => self.write_fixed(out, format),
+        match request.content_type {
+            ContentType::Json => out.extend_from_slice(&self.fixed),
+            other => self.write_fixed(out, other),
         }
         out.extend_from_slice(b"Content-Length: ");
         json::write_u64(out, request.body.len() as u64);
@@ -111,7 +111,7 @@ impl RequestHead {
                 body: request.body,
                 covered: Covered {
                     target_lines: &self.target_lines,
-                    content_type: request.format.content_type(),
+                    content_type: request.content_type.text(),
                 },
             };
             key.write_lines(out, &message);
@@ -163,7 +163,7 @@ mod tests {
             attempt: 1,
             body: b"{}",
             lines: b"",
-            format: Format::Ferrite,
+            content_type: ContentType::Json,
             signature: None,
             unix_seconds: 7,
         };
@@ -190,7 +190,7 @@ mod tests {
             attempt: 3,
             body: br#"{"email":"test@example.com","username":"test_user"}"#,
             lines: b"",
-            format: Format::Ferrite,
+            content_type: ContentType::Json,
             signature: Some(&key),
             unix_seconds: 1_649_367_553,
         };
@@ -229,7 +229,7 @@ mod tests {
                     attempt: 1,
                     body: b"{}",
                     lines: b"",
-                    format: Format::Ferrite,
+                    content_type: ContentType::Json,
                     signature: Some(&key),
                     unix_seconds: 7,
                 },
@@ -295,7 +295,7 @@ mod tests {
                 attempt: 1,
                 body: b"BODY",
                 lines: b"",
-                format: Format::Ferrite,
+                content_type: ContentType::Json,
                 signature: key.as_ref(),
                 unix_seconds: 1,
             });

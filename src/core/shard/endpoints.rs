@@ -105,12 +105,12 @@ impl Shard {
 
     /// Sends what can be sent to `endpoint`.
     pub(super) fn pump(&mut self, now: Tick, endpoint: usize) {
-        while self.has_lane(now, endpoint) {
+        while self.has_load(now, endpoint) {
             let open = self.connection_with_room(endpoint);
             let Some(index) = open.or_else(|| self.open_connection(endpoint)) else { return };
-            match self.next_lane(now, endpoint) {
-                Some(lane) => self.assign(now, index, lane),
-                None => debug_assert!(false, "has_lane said there is one"),
+            match self.next_load(now, endpoint) {
+                Some(load) => self.assign(now, index, load),
+                None => debug_assert!(false, "has_load said there is one"),
             }
             // One that is being opened asks for its requests when it is open.
             if open.is_some() && self.connections[index as usize].requests_unwritten() == 1 {

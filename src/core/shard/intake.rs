@@ -6,7 +6,7 @@ use super::lanes::{EventRecord, LaneKey, Written};
 use super::settle::TestJob;
 use crate::base::id::EventId;
 use crate::base::limits;
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
 use crate::core::ledger::WebhookStatus;
@@ -42,7 +42,7 @@ impl Shard {
         for &slot in &matched {
             if self.accepts(slot, &event.stamp) {
                 let record = self.record_for(slot, &event, &mut records);
-                self.add_delivery(slot, event.stamp.key_hash, record);
+                self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
             }
         }
         // Pumped after the whole fan-out: a finished event must not go before it is complete.
@@ -123,8 +123,8 @@ impl Shard {
         self.events.insert(record) as u32
     }
 
-    fn add_delivery(&mut self, slot: u32, key_hash: u64, event: u32) {
-        self.append_delivery(LaneKey::new(slot, key_hash), event, 0);
+    fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
+        self.append_delivery(now, LaneKey::new(slot, key_hash), event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.triggered.add(1);
@@ -133,7 +133,7 @@ impl Shard {
         self.update_full(slot);
     }
 
-    fn next_id(&mut self) -> EventId {
+    pub(super) fn next_id(&mut self) -> EventId {
         // The workers count in step: their numbers never meet.
         let sequence = self.sequence * self.config.workers as u64 + self.config.worker as u64;
         self.sequence += 1;

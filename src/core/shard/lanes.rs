@@ -1,6 +1,8 @@
 //! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
 
 use super::Shard;
+use super::webhooks::WebhookState;
+use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
 use std::num::NonZeroU32;
@@ -110,6 +112,11 @@ impl Delivery {
         self.next_attempt.get() - 1
     }
 
+    /// The one behind it in its lane.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
     /// Counts an attempt.
     pub(super) fn count_attempt(&mut self) {
         self.next_attempt = self.next_attempt.saturating_add(1);
@@ -125,6 +132,8 @@ pub(super) enum LaneState {
     InFlight,
     /// Its head waits for its retry.
     Waiting,
+    /// Its first deliveries are in a batch, wherever that is.
+    Batched,
 }
 
 /// The deliveries of one (webhook, key), in order.
@@ -134,6 +143,9 @@ pub(super) struct Lane {
     head: u32,
     tail: u32,
     pub(super) state: LaneState,
+    /// Of a webhook that makes batches: how many deliveries its batch has taken, or, in the ready
+    /// list, how many are counted as ready. Otherwise 0.
+    pub(super) counted: u16,
     /// The next one in the webhook's ready list.
     next_ready: u32,
     /// Tells the lane from an earlier one with the same index, for timers.
@@ -168,49 +180,59 @@ impl ReadyList {
 
 impl Shard {
     /// Puts a delivery at the end of its lane, which comes into being if need be.
-    pub(super) fn append_delivery(&mut self, key: LaneKey, event: u32, attempts: u32) {
+    pub(super) fn append_delivery(&mut self, now: Tick, key: LaneKey, event: u32, attempts: u32) {
         self.events[event as usize].references += 1;
         let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
         let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
         let delivery = self.deliveries.insert(delivery) as u32;
-        let known = self.lane_index.find(key.hash(), |&lane| self.lanes[lane as usize].key == key);
-        let lane = match known {
-            Some(&lane) => {
+        let lane = match self.lane_of(key) {
+            Some(lane) => {
                 let tail = std::mem::replace(&mut self.lanes[lane as usize].tail, delivery);
                 self.deliveries[tail as usize].next = delivery;
+                self.count_joined(now, lane);
                 lane
             }
-            None => self.add_lane(key, delivery),
+            None => self.add_lane(now, key, delivery),
         };
         self.deliveries[delivery as usize].lane = lane;
     }
 
-    fn add_lane(&mut self, key: LaneKey, delivery: u32) -> u32 {
+    /// The lane of a (webhook, key), if it has deliveries.
+    pub(super) fn lane_of(&self, key: LaneKey) -> Option<u32> {
+        let is_it = |&lane: &u32| self.lanes[lane as usize].key == key;
+        self.lane_index.find(key.hash(), is_it).copied()
+    }
+
+    fn add_lane(&mut self, now: Tick, key: LaneKey, delivery: u32) -> u32 {
         let lane = Lane {
             key,
             head: delivery,
             tail: delivery,
             state: LaneState::Waiting,
+            counted: 0,
             next_ready: NONE,
             generation: self.next_generation(),
         };
         let index = self.lanes.insert(lane) as u32;
         let lanes = &self.lanes;
         self.lane_index.insert_unique(key.hash(), index, |&lane| lanes[lane as usize].key.hash());
-        self.ready_at_end(index);
+        self.ready_at_end(now, index);
         index
     }
 
-    /// Takes the head off `lane`; the rest is ready, or the lane ends.
-    pub(super) fn finish_head(&mut self, lane: u32) {
-        let head = self.lanes[lane as usize].head;
-        let delivery = self.deliveries.remove(head as usize);
-        self.release_event(delivery.event);
-        if delivery.next == NONE {
+    /// Takes the first `count` deliveries off `lane`; the rest is ready, or the lane ends.
+    pub(super) fn finish_heads(&mut self, now: Tick, lane: u32, count: NonZeroU32) {
+        let mut next = self.lanes[lane as usize].head;
+        for _ in 0..count.get() {
+            let delivery = self.deliveries.remove(next as usize);
+            self.release_event(delivery.event);
+            next = delivery.next;
+        }
+        if next == NONE {
             self.end_lane(lane);
         } else {
-            self.lanes[lane as usize].head = delivery.next;
-            self.ready_at_end(lane);
+            self.lanes[lane as usize].head = next;
+            self.ready_at_end(now, lane);
         }
     }
 
@@ -246,7 +268,7 @@ impl Shard {
     }
 
     /// Links `lane` at the end of its webhook's ready list.
-    pub(super) fn ready_at_end(&mut self, lane: u32) {
+    pub(super) fn ready_at_end(&mut self, now: Tick, lane: u32) {
         let slot = self.lanes[lane as usize].key.slot;
         self.lanes[lane as usize].state = LaneState::Ready;
         self.lanes[lane as usize].next_ready = NONE;
@@ -256,11 +278,11 @@ impl Shard {
             tail => self.lanes[tail as usize].next_ready = lane,
         }
         webhook.ready.tail = lane;
-        self.list_webhook(slot);
+        self.ready_listed(now, slot, lane);
     }
 
     /// Links `lane` at the front of its webhook's ready list.
-    pub(super) fn ready_at_front(&mut self, lane: u32) {
+    pub(super) fn ready_at_front(&mut self, now: Tick, lane: u32) {
         let slot = self.lanes[lane as usize].key.slot;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         self.lanes[lane as usize].state = LaneState::Ready;
@@ -269,7 +291,27 @@ impl Shard {
         if webhook.ready.tail == NONE {
             webhook.ready.tail = lane;
         }
+        self.ready_listed(now, slot, lane);
+    }
+
+    fn ready_listed(&mut self, now: Tick, slot: u32, lane: u32) {
+        if self.webhooks[slot as usize].as_ref().is_some_and(WebhookState::makes_batches) {
+            self.count_ready(now, lane);
+        }
         self.list_webhook(slot);
+    }
+
+    /// The first lane of the ready list of `slot`.
+    pub(super) fn first_ready(&self, slot: u32) -> Option<u32> {
+        let lane = self.webhooks[slot as usize].as_ref()?.ready.head;
+        (lane != NONE).then_some(lane)
+    }
+
+    /// All lanes of the ready list of `slot`, for a change of the webhook.
+    pub(super) fn ready_lanes(&self, slot: u32) -> Vec<u32> {
+        let first = self.first_ready(slot);
+        let next = |lane: &u32| Some(self.lanes[*lane as usize].next_ready).filter(|&n| n != NONE);
+        std::iter::successors(first, next).collect()
     }
 
     /// Takes the first lane off the ready list of `slot`.
@@ -283,6 +325,7 @@ impl Shard {
         if webhook.ready.head == NONE {
             webhook.ready.tail = NONE;
         }
+        self.uncount_ready(lane);
         Some(lane)
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! handle_event ──▶ lanes: one chain of deliveries per (webhook, key), ORD-1
-//!                    │ a lane whose head may be sent is linked into its webhook's ready list
+//!                    │ a lane whose head may be sent is linked into its webhook's ready list;
+//!                    │ a request carries such a head, or a batch of many
 //!                    ▼
 //!                  webhook: ready lanes, window of deliveries in flight, ORD-2
 //!                    │ a webhook that may send stands in its endpoint's queue
@@ -20,10 +21,12 @@
 //! costs the others nothing. What is looked through, now and then, are connections (when a
 //! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
+mod batches;
 mod connections;
 mod endpoints;
 mod intake;
 mod lanes;
+mod load;
 mod numbers;
 mod salvage;
 mod settle;
@@ -39,6 +42,7 @@ use super::snapshot::Snapshot;
 use super::timestamp::TimeWriter;
 use crate::base::random::Random;
 use crate::base::time::Tick;
+use batches::Batch;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
 use hashbrown::HashTable;
@@ -134,6 +138,7 @@ pub struct Shard {
     events: Slab<EventRecord>,
     deliveries: Slab<Delivery>,
     lanes: Slab<Lane>,
+    batches: Slab<Batch>,
     /// Finds the lane of a (webhook, key). Only lanes with deliveries exist.
     lane_index: HashTable<u32>,
     endpoints: Slab<EndpointState>,
@@ -167,6 +172,7 @@ impl Shard {
             events: Slab::new(),
             deliveries: Slab::new(),
             lanes: Slab::new(),
+            batches: Slab::new(),
             lane_index: HashTable::new(),
             endpoints: Slab::new(),
             connections: Slab::new(),

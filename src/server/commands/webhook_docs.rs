@@ -75,6 +75,7 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
 const FORMAT: Argument = oneof(
     "format",
     "FORMAT",
@@ -105,6 +106,7 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
     FORMAT,
     SEQUENCE,
 ];
@@ -126,6 +128,7 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
     FORMAT,
     SEQUENCE,
     option("seconds", "GRACE", "integer"),

@@ -26,12 +26,13 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    BatchInterval,
     Format,
     Sequence,
     Grace,
 }
 
-const KEYWORDS: [(&str, Keyword); 18] = [
+const KEYWORDS: [(&str, Keyword); 19] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -47,6 +48,7 @@ const KEYWORDS: [(&str, Keyword); 18] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("BATCH_INTERVAL", Keyword::BatchInterval),
     ("FORMAT", Keyword::Format),
     ("SEQUENCE", Keyword::Sequence),
     ("GRACE", Keyword::Grace),
@@ -97,7 +99,9 @@ pub(super) struct Options {
     timeout_ms: Option<u64>,
     concurrency: Option<u32>,
     pipeline: Option<u32>,
-    batch: Option<()>,
+    batch: Option<bool>,
+    batch_size: Option<u32>,
+    batch_interval_ms: Option<u64>,
     format: Option<Format>,
     sequence: Option<bool>,
     secret_grace_seconds: Option<u64>,
@@ -168,16 +172,17 @@ impl Options {
             Keyword::Timeout => set(&mut self.timeout_ms, name, number(name, values[0])?)?,
             Keyword::Concurrency => set(&mut self.concurrency, name, number(name, values[0])?)?,
             Keyword::Pipeline => set(&mut self.pipeline, name, number(name, values[0])?)?,
-            Keyword::Batch => set(&mut self.batch, name, parse_batch(values[0])?)?,
-            Keyword::BatchSize => {
-                return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
+            Keyword::Batch => set(&mut self.batch, name, yes_or_no(name, values[0])?)?,
+            Keyword::BatchSize => set(&mut self.batch_size, name, number(name, values[0])?)?,
+            Keyword::BatchInterval => {
+                set(&mut self.batch_interval_ms, name, number(name, values[0])?)?;
             }
             Keyword::Format => {
                 let format = Format::from_name(values[0])
                     .ok_or("ERR FORMAT is ferrite, cloudevents-structured or cloudevents-binary")?;
                 set(&mut self.format, name, format)?;
             }
-            Keyword::Sequence => set(&mut self.sequence, name, parse_bool(name, values[0])?)?,
+            Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
             Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
             Keyword::Events => {}
         }
@@ -235,6 +240,12 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            // Whoever says how large its batches are wants them.
+            batch: self
+                .batch
+                .unwrap_or(self.batch_size.or(self.batch_interval_ms.map(|_| 1)).is_some()),
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
             format: self.format.unwrap_or_default(),
             sequence: self.sequence.unwrap_or_default(),
         }
@@ -259,6 +270,9 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch,
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
             secret_grace_seconds: self.secret_grace_seconds,
             format: self.format,
             sequence: self.sequence,
@@ -308,21 +322,13 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
-fn parse_bool(name: &str, value: &[u8]) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_slice() {
-        b"true" => Ok(true),
-        b"false" => Ok(false),
-        _ => Err(format!("ERR {name} is true or false")),
-    }
-}
-
-fn parse_batch(value: &[u8]) -> Result<(), String> {
-    if value.eq_ignore_ascii_case(b"false") {
-        Ok(())
-    } else if value.eq_ignore_ascii_case(b"true") {
-        Err("ERR BATCH true: batches are not yet available".to_owned())
+fn yes_or_no(name: &str, value: &[u8]) -> Result<bool, String> {
+    if value.eq_ignore_ascii_case(b"true") {
+        Ok(true)
+    } else if value.eq_ignore_ascii_case(b"false") {
+        Ok(false)
     } else {
-        Err("ERR BATCH is true or false".to_owned())
+        Err(format!("ERR {name} is true or false"))
     }
 }
 
@@ -427,8 +433,7 @@ mod tests {
             ("RETRIES -1", "value of RETRIES is not an integer or out of range"),
             ("RETRY_BACKOFF never", "RETRY_BACKOFF is fixed, linear or exponential"),
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
-            ("BATCH true", "not yet available"),
-            ("BATCH_SIZE 100", "not yet available"),
+            ("BATCH_SIZE many", "value of BATCH_SIZE is not an integer"),
             ("BATCH maybe", "BATCH is true or false"),
             ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
             ("SEQUENCE 1", "SEQUENCE is true or false"),

@@ -107,6 +107,9 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("timeout_ms", Value::Number(info.timeout_ms)),
         ("concurrency", Value::Number(u64::from(info.concurrency))),
         ("pipeline", Value::Number(u64::from(info.pipeline))),
+        ("batch", Value::Text(if info.batch { "yes" } else { "no" })),
+        ("batch_size", Value::Number(u64::from(info.batch_size))),
+        ("batch_interval_ms", Value::Number(info.batch_interval_ms)),
         ("format", Value::Text(info.format.name())),
         ("sequence", Value::Text(if info.sequence { "yes" } else { "no" })),
         ("key_id", Value::or_nothing(info.key_id.as_deref(), Value::Text)),
@@ -176,6 +179,8 @@ pub(super) fn deliveries(reply: &mut Reply<'_>, records: &[DeliveryRecord]) {
                 ("latency_us", Value::Number(record.latency_us)),
                 ("at", Value::Time(record.at_us)),
                 ("response", Value::Text(&record.response)),
+                ("batch_id", Value::or_nothing(record.batch_id.as_deref(), Value::Text)),
+                ("batch_events", Value::Number(u64::from(record.batch_events))),
             ],
         );
     }

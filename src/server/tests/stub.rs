@@ -177,6 +177,9 @@ impl Engine for StubEngine {
             timeout_ms: 5000,
             concurrency: 64,
             pipeline: 1,
+            batch: false,
+            batch_size: 100,
+            batch_interval_ms: 1000,
             format: options.format,
             sequence: options.sequence,
             key_id: None,
@@ -205,6 +208,8 @@ impl Engine for StubEngine {
     fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError> {
         self.known(name)?;
         let record = DeliveryRecord {
+            batch_id: None,
+            batch_events: 0,
             id: "evt_2".to_owned(),
             event: WebhookEvent::Set,
             key: b"k".to_vec(),
