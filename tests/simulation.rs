@@ -21,6 +21,7 @@ mod simulation {
     pub mod history;
     pub mod links;
     pub mod operations;
+    pub mod overload;
     pub mod peer;
     pub mod pipelining;
     pub mod reading;

@@ -6,6 +6,7 @@
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
 use ferrite::core::format::Format;
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
@@ -81,6 +82,9 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         batch: false,
         batch_size: 100,
         batch_interval_ms: 1000,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
         format: Format::Ferrite,
         sequence: false,
     };

@@ -74,6 +74,8 @@ counters! {
     failed_attempts,
     /// Time of the successful attempts, in microseconds.
     latency_us_sum,
+    /// Deliveries that gave way to a newer one of their key (`COALESCE`).
+    coalesced,
     /// Exchanges that were cut by a stale connection and sent again at once (DEL-4).
     resent,
 }
@@ -303,7 +305,12 @@ impl Ledger {
         !full
     }
 
-    /// The webhook is deleted: it is not full any more, whatever its counters say.
+    /// Whether more deliveries are pending than may be.
+    pub fn is_over_full(&self) -> bool {
+        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() > self.pending_max
+    }
+
+    /// The webhook is deleted, or turns nobody away any more: it is not full any more, whatever its counters say.
     pub fn retire(&self, full_count: &AtomicU32) {
         if self.full.swap(false, Ordering::AcqRel) {
             full_count.fetch_sub(1, Ordering::AcqRel);

@@ -12,6 +12,7 @@ pub mod http;
 pub mod json;
 pub mod ledger;
 pub mod matcher;
+pub mod on_full;
 pub mod packed;
 pub mod payload;
 pub mod retry;

@@ -5,6 +5,7 @@ use super::format::Format;
 use super::http::request::RequestHead;
 use super::ledger::Ledger;
 use super::matcher::Matcher;
+use super::on_full::OnFull;
 use super::retry::RetryPolicy;
 use super::shard::Target;
 use super::signature::SigningKey;
@@ -47,6 +48,12 @@ pub struct Definition {
     pub pipeline: u32,
     /// Many deliveries in one request, if the webhook wants that.
     pub batch: Option<BatchPolicy>,
+    /// What is done when its queue is full.
+    pub on_full: OnFull,
+    /// Only the newest pending event of a key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
     /// The form of its bodies.
     pub format: Format,
     /// Whether its events are numbered in headers.

@@ -11,6 +11,7 @@ use crate::core::http::headers::{Authorization, CustomHeaders};
 use crate::core::http::request::RequestHead;
 use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
+use crate::core::on_full::OnFull;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
 use crate::core::signature::Signatures;
@@ -79,6 +80,12 @@ pub struct Settings {
     pub batch_size: u32,
     /// Longest time that a delivery waits for its batch to fill, in milliseconds.
     pub batch_interval_ms: u64,
+    /// What is done when its queue is full.
+    pub on_full: OnFull,
+    /// Only the newest pending event of a key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
     /// The form of the bodies.
     pub format: Format,
     /// Whether events are numbered in headers.
@@ -190,6 +197,12 @@ impl Settings {
         check_range("pipeline", self.pipeline.into(), 1, limits::PIPELINE_MAX.into())?;
         check_range("batch_size", self.batch_size.into(), 1, config.batch_size_max.into())?;
         check_range("batch_interval_ms", self.batch_interval_ms, 0, limits::BATCH_INTERVAL_MS_MAX)?;
+        if self.coalesce && !self.ordered {
+            return Err(SettingsError::Invalid(
+                "COALESCE latest and ORDER none exclude each other: without order there is no latest"
+                    .to_owned(),
+            ));
+        }
         self.check_form()?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
@@ -222,6 +235,9 @@ impl Settings {
                 interval_ms: self.batch_interval_ms,
                 bytes_max: limits::BATCH_BYTES_MAX,
             }),
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
             format: self.format,
             sequence: self.sequence,
             since_generation,

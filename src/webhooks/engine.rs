@@ -12,6 +12,7 @@ use crate::base::random;
 use crate::base::time::{Clock, unix_us};
 use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
+use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::{ShardConfig, Shared, TestOutcome};
@@ -212,6 +213,9 @@ impl Engine {
             batch: options.batch,
             batch_size: options.batch_size.unwrap_or(self.config.max_batch_size as u32),
             batch_interval_ms: options.batch_interval_ms.unwrap_or(self.config.batch_interval_ms),
+            on_full: options.on_full,
+            coalesce: options.coalesce,
+            ordered: options.ordered,
             retired: Vec::new(),
             format: options.format,
             sequence: options.sequence,
@@ -325,11 +329,11 @@ impl Engine {
         let some_full = self.shared.full_count.load(Ordering::Relaxed) != 0;
         let may_drop = match (some_full, when_full) {
             (false, _) => false,
-            (true, WhenFull::Drop) => true,
-            (true, WhenFull::Refuse) => match full_among(snapshot, event) {
-                Fullness::None => false,
-                Fullness::Some => true,
-                Fullness::All => return Ok(Admission::Full),
+            (true, when_full) => match (full_among(snapshot, event), when_full) {
+                (Fullness::None, _) => false,
+                (Fullness::Waits, WhenFull::Refuse | WhenFull::Drop)
+                | (Fullness::All, WhenFull::Refuse) => return Ok(Admission::Full),
+                _ => true,
             },
         };
         let key_hash = self.hasher.hash(event.database, event.key);
@@ -403,6 +407,8 @@ enum Fullness {
     None,
     Some,
     All,
+    /// One of the full ones wants callers to wait.
+    Waits,
 }
 
 /// How many of the webhooks that want the event are full. Off the hot path: only asked while
@@ -410,16 +416,18 @@ enum Fullness {
 fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let mut slots = Vec::new();
     snapshot.matcher.find(event.event, event.key, &mut slots);
-    let (mut active, mut full) = (0, 0);
+    let (mut active, mut full, mut waits) = (0, 0, false);
     for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
         // One that was disabled by a 410 since the snapshot is passed by, full or not.
         if definition.ledger.status() == WebhookStatus::Active {
             active += 1;
             full += usize::from(definition.ledger.is_full());
+            waits |= definition.ledger.is_full() && definition.on_full == OnFull::Wait;
         }
     }
     match full {
         0 => Fullness::None,
+        _ if waits => Fullness::Waits,
         full if full == active => Fullness::All,
         _ => Fullness::Some,
     }
@@ -545,6 +553,9 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.batch, update.batch);
     set(&mut settings.batch_size, update.batch_size);
     set(&mut settings.batch_interval_ms, update.batch_interval_ms);
+    set(&mut settings.on_full, update.on_full);
+    set(&mut settings.coalesce, update.coalesce);
+    set(&mut settings.ordered, update.ordered);
     set(&mut settings.format, update.format);
     set(&mut settings.sequence, update.sequence);
 }
@@ -557,6 +568,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
         failures: tally.dead,
         dropped: tally.dropped,
         cancelled: tally.cancelled,
+        coalesced: tally.coalesced,
         pending: tally.pending,
         in_flight: tally.in_flight,
         attempts: tally.attempts,
@@ -592,6 +604,9 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         batch: settings.batch,
         batch_size: settings.batch_size,
         batch_interval_ms: settings.batch_interval_ms,
+        on_full: settings.on_full,
+        coalesce: settings.coalesce,
+        ordered: settings.ordered,
         format: settings.format,
         sequence: settings.sequence,
         key_id: signing.map(SigningKey::key_id),

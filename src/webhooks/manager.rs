@@ -15,9 +15,12 @@ pub enum WhenFull {
     /// If every webhook that wants it is full, accept nothing: [`Admission::Full`]. If only some
     /// are, the others get it, and the full ones count it as dropped.
     Refuse,
-    /// Accept it in any case; full webhooks count it as dropped. For hosts that cannot take back
-    /// what happened, and must not wait for an endpoint.
+    /// Full webhooks count it as dropped, the others get it; only if one of the full ones says
+    /// [`OnFull::Wait`](super::OnFull::Wait), nothing is accepted: [`Admission::Full`]. For hosts
+    /// that cannot take back what happened.
     Drop,
+    /// As `Drop`, but without regard to `OnFull::Wait`: for hosts that have waited long enough.
+    DropNow,
 }
 
 /// What became of an event that was offered.

@@ -15,6 +15,7 @@ pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
 pub use crate::core::format::Format;
 pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
+pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};

@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{Format, RetryBackoff, Signatures, WebhookEvent};
+use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -65,6 +65,14 @@ pub struct WebhookOptions {
     /// Longest time that a delivery waits for its batch to fill, in milliseconds; `None` for the
     /// configuration's.
     pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept (`COALESCE latest`): an event
+    /// takes the place of the one before it that is not under way, with attempts of its own.
+    pub coalesce: bool,
+    /// Whether the events of a key are delivered one after the other, in order. `false` gives
+    /// that up for this webhook: all its events may be under way at once.
+    pub ordered: bool,
     /// The form of the bodies.
     pub format: Format,
     /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
@@ -95,6 +103,9 @@ impl Default for WebhookOptions {
             batch: false,
             batch_size: None,
             batch_interval_ms: None,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
             format: Format::Ferrite,
             sequence: false,
         }
@@ -121,6 +132,9 @@ impl fmt::Debug for WebhookOptions {
             .field("batch", &self.batch)
             .field("batch_size", &self.batch_size)
             .field("batch_interval_ms", &self.batch_interval_ms)
+            .field("on_full", &self.on_full)
+            .field("coalesce", &self.coalesce)
+            .field("ordered", &self.ordered)
             .field("format", &self.format)
             .field("sequence", &self.sequence)
             .finish()
@@ -162,6 +176,13 @@ pub struct WebhookUpdate {
     pub batch_size: Option<u32>,
     /// Longest time that a delivery waits for its batch to fill, in milliseconds.
     pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: Option<OnFull>,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: Option<bool>,
+    /// Whether the events of a key are delivered one after the other. Holds for events that are
+    /// taken in from now on.
+    pub ordered: Option<bool>,
     /// With a new secret: the old one goes on signing beside it for this long, in seconds, at most
     /// 90 days; `None` for not at all. `webhook-signature` and `Signature` then list both;
     /// `X-Ferrite-Signature`, which has room for one, stays that of the oldest secret.

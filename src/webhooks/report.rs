@@ -1,10 +1,11 @@
 //! What the engine tells about itself.
 
 use super::{
-    DeliveryOutcome, Failure, Format, RetryBackoff, Signatures, WebhookEvent, WebhookStatus,
+    DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, WebhookEvent, WebhookStatus,
 };
 
-/// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
+/// Counters of one webhook. At rest, `triggered = delivered + dead +
+/// dropped + cancelled + coalesced + pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct WebhookStats {
@@ -16,6 +17,8 @@ pub struct WebhookStats {
     pub delivered: u64,
     /// Deliveries that were given up after their retries (dead letters).
     pub failures: u64,
+    /// Deliveries that gave way to a newer one of their key (`COALESCE`).
+    pub coalesced: u64,
     /// Deliveries that were rejected or dropped because a bound was reached.
     pub dropped: u64,
     /// Deliveries that were cancelled because the webhook was deleted.
@@ -76,6 +79,12 @@ pub struct WebhookInfo {
     pub batch_size: u32,
     /// Longest time that a delivery waits for its batch to fill, in milliseconds.
     pub batch_interval_ms: u64,
+    /// What is done with an event when its queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
     /// The form of its bodies.
     pub format: Format,
     /// Whether its events are numbered in headers.

@@ -334,6 +334,28 @@ fn pipelined(mischief: Mischief, script: &[Script]) -> World {
     world
 }
 
+#[test]
+fn invention_notices_an_event_that_had_given_way() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { coalesce: true, ..order(0) });
+    world.run_for(1000);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.run_for(800);
+    (0..2).for_each(|_| {
+        world.trigger(3, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    let (at, last) = sent(&world, 1);
+    assert_eq!(last.carried[0].event, 2, "the one before it has given way");
+    let mut gone = last.clone();
+    gone.carried[0].event = 1;
+    world.history.entries[at].what = Happening::Sent(gone);
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "invention"), "{rules:?}");
+}
+
 /// A run of one batch of three.
 fn batched() -> World {
     let mut world = world(Plan::quiet());

@@ -31,6 +31,12 @@ pub enum Happening {
         key: u32,
         wanted: Vec<Wanted>,
     },
+    /// The event that was accepted last took the place of the one before it in a lane.
+    Coalesced {
+        shard: usize,
+        webhook: u32,
+        key: u32,
+    },
     /// A shard learned of a webhook, or of its change.
     Learned {
         shard: usize,
@@ -133,6 +139,8 @@ pub struct Terms {
     pub pipeline: u32,
     /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
     pub batch: Option<(u32, u64)>,
+    /// The events of a key wait for each other.
+    pub ordered: bool,
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,

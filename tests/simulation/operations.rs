@@ -8,6 +8,7 @@ use ferrite::base::hash::worker_of;
 use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
 use ferrite::core::format::Format;
 use ferrite::core::ledger::{Ledger, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
 use ferrite::core::signature::Signatures;
@@ -60,6 +61,9 @@ pub struct Order {
     pub pipeline: u32,
     /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
     pub batch: Option<(u32, u64)>,
+    pub on_full: OnFull,
+    pub coalesce: bool,
+    pub ordered: bool,
     /// Whether requests are signed.
     pub signed: bool,
     pub format: Format,
@@ -117,6 +121,9 @@ impl World {
             batch: order.batch.is_some(),
             batch_size: order.batch.map_or(1, |(size, _)| size),
             batch_interval_ms: order.batch.map_or(0, |(_, interval_ms)| interval_ms),
+            on_full: order.on_full,
+            coalesce: order.coalesce,
+            ordered: order.ordered,
             format: order.format,
             sequence: order.sequence,
         };
@@ -195,6 +202,7 @@ impl World {
                     window: 0,
                     pipeline: life.settings.pipeline,
                     batch: batch_of(&life.settings),
+                    ordered: life.settings.ordered,
                     endpoint: life.endpoint,
                     revision: life.revision,
                     secrets: secrets_of(&life.settings),
@@ -254,11 +262,29 @@ impl World {
             self.take_over(shard, packed::generation(&packed));
             let lost = self.note_accepted(shard, &packed);
             if !lost {
+                let before = self.coalesced(shard);
                 self.with_shard(shard, Why::Other, |shard, now| shard.handle_event(now, &packed));
+                self.note_coalesced(shard, &before, &packed);
             }
         }
         if self.dice.chance(100) {
             self.want_checkpoint();
+        }
+    }
+
+    /// How many deliveries of each webhook have given way on a shard.
+    fn coalesced(&self, shard: usize) -> Vec<u64> {
+        self.lives.iter().map(|life| life.ledger.counters(shard).coalesced.get()).collect()
+    }
+
+    fn note_coalesced(&mut self, shard: usize, before: &[u64], packed: &[u8]) {
+        let event = unpack(packed).expect("it was packed here");
+        let key = std::str::from_utf8(event.key).ok();
+        let key = key.and_then(|key| key.strip_prefix("key:")?.parse().ok()).expect("made here");
+        for (webhook, after) in self.coalesced(shard).into_iter().enumerate() {
+            for _ in before[webhook]..after {
+                self.note(Happening::Coalesced { shard, webhook: webhook as u32, key });
+            }
         }
     }
 
@@ -366,6 +392,10 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
+            on_full: OnFull::Reject,
+            // With full queues the world could not tell what is dropped from what gives way.
+            coalesce: self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600),
+            ordered: true,
             signed: self.dice.chance(300),
             format,
             sequence,
@@ -409,6 +439,7 @@ impl World {
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
                     set_batch(settings, order.batch);
+                    settings.coalesce = order.coalesce;
                     settings.format = order.format;
                     settings.sequence = order.sequence;
                 });

@@ -11,6 +11,7 @@ use super::world::World;
 use ferrite::core::failure::Failure;
 use ferrite::core::format::Format;
 use ferrite::core::ledger::{Tally, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 
 pub fn retry(retries: u32, delay_ms: u64) -> RetryPolicy {
@@ -33,6 +34,9 @@ pub fn order(endpoint: usize) -> Order {
         concurrency: 64,
         pipeline: 1,
         batch: None,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
         signed: true,
         format: Format::Ferrite,
         sequence: false,

@@ -118,7 +118,8 @@ impl Shard {
             && let Some(webhook) = &mut self.webhooks[state.key.slot as usize]
         {
             webhook.filling.ready -= counted;
-            webhook.filling.overdue = webhook.filling.overdue.saturating_sub(counted);
+            // Those that go may be newer than some that stay, which must not wait once more.
+            webhook.filling.overdue = webhook.filling.overdue.min(webhook.filling.ready);
         }
     }
 
@@ -322,7 +323,7 @@ impl Shard {
     }
 
     /// The deliveries of a lane, from its head on.
-    fn chain(&self, lane: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn chain(&self, lane: u32) -> impl Iterator<Item = u32> + '_ {
         let mut next = self.lanes[lane as usize].head();
         std::iter::from_fn(move || {
             let delivery = next;

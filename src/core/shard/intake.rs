@@ -10,6 +10,7 @@ use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
 use crate::core::ledger::WebhookStatus;
+use crate::core::on_full::OnFull;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
@@ -26,6 +27,13 @@ struct Records {
     id: Option<EventId>,
     /// By form: shared by all webhooks that want it.
     shared: [Option<u32>; Format::COUNT],
+}
+
+/// A hash of a number, the same for no two of them (the finalizer of splitmix64).
+fn spread(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
 }
 
 impl Shard {
@@ -67,8 +75,11 @@ impl Shard {
             return false;
         }
         // A full queue turns away only events that were accepted knowing that (`may_drop`);
-        // what was accepted while there was room is taken, up to a ring of it.
-        let room = !(stamp.may_drop && ledger.is_full());
+        // what was accepted while there was room is taken, up to a ring of it. One that takes the
+        // place of another needs no room.
+        let room = !(stamp.may_drop && ledger.is_full())
+            || webhook.definition.coalesce
+                && self.replaceable(LaneKey::new(slot, stamp.key_hash)).is_some();
         if !room {
             let worker = self.config.worker;
             for counters in [ledger.counters(worker), &self.totals().deliveries] {
@@ -124,13 +135,36 @@ impl Shard {
     }
 
     fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
-        self.append_delivery(now, LaneKey::new(slot, key_hash), event, 0);
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let (coalesces, ordered) = (webhook.definition.coalesce, webhook.definition.ordered);
+        let on_full = webhook.definition.on_full;
+        let key = match ordered {
+            true => LaneKey::new(slot, key_hash),
+            // A lane of its own: nothing waits for it, and it for nothing.
+            false => LaneKey::new(slot, spread(self.events[event as usize].sequence)),
+        };
+        if coalesces && let Some(delivery) = self.replaceable(key) {
+            self.replace_event(delivery, event);
+            if on_full == OnFull::DropOldest {
+                self.note_age(slot, delivery);
+            }
+            let Some(webhook) = &self.webhooks[slot as usize] else { return };
+            for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+                counters.triggered.add(1);
+                counters.coalesced.add(1);
+            }
+            return;
+        }
+        let delivery = self.append_delivery(now, key, event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.triggered.add(1);
             counters.pending.add(1);
         }
-        self.update_full(slot);
+        match on_full {
+            OnFull::DropOldest => self.make_room(now, slot, delivery),
+            OnFull::Reject | OnFull::Wait => self.update_full(slot),
+        }
     }
 
     pub(super) fn next_id(&mut self) -> EventId {

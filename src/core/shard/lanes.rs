@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 // What a pending delivery takes beside its body and its place in the index of lanes (P6).
 const _: () = assert!(size_of::<Option<EventRecord>>() == 48);
 const _: () = assert!(size_of::<Option<Delivery>>() == 16);
-const _: () = assert!(size_of::<Option<Lane>>() == 32);
+const _: () = assert!(size_of::<Option<Lane>>() == 36);
 
 /// No index: the end of a chain.
 pub(super) const NONE: u32 = u32::MAX;
@@ -146,8 +146,9 @@ pub(super) struct Lane {
     /// Of a webhook that makes batches: how many deliveries its batch has taken, or, in the ready
     /// list, how many are counted as ready. Otherwise 0.
     pub(super) counted: u16,
-    /// The next one in the webhook's ready list.
+    /// Its neighbours in the webhook's ready list.
     next_ready: u32,
+    previous_ready: u32,
     /// Tells the lane from an earlier one with the same index, for timers.
     pub(super) generation: u32,
 }
@@ -180,7 +181,13 @@ impl ReadyList {
 
 impl Shard {
     /// Puts a delivery at the end of its lane, which comes into being if need be.
-    pub(super) fn append_delivery(&mut self, now: Tick, key: LaneKey, event: u32, attempts: u32) {
+    pub(super) fn append_delivery(
+        &mut self,
+        now: Tick,
+        key: LaneKey,
+        event: u32,
+        attempts: u32,
+    ) -> u32 {
         self.events[event as usize].references += 1;
         let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
         let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
@@ -195,6 +202,47 @@ impl Shard {
             None => self.add_lane(now, key, delivery),
         };
         self.deliveries[delivery as usize].lane = lane;
+        delivery
+    }
+
+    /// `COALESCE latest`: the newest delivery of a lane, if it may give way to a newer one.
+    pub(super) fn replaceable(&self, key: LaneKey) -> Option<u32> {
+        let lane = self.lane_of(key)?;
+        let tail = self.lanes[lane as usize].tail;
+        let is_under_way = self.chain(lane).take(self.under_way(lane)).any(|found| found == tail);
+        (!is_under_way).then_some(tail)
+    }
+
+    /// Puts a newer event in the place of a delivery's.
+    pub(super) fn replace_event(&mut self, delivery: u32, event: u32) {
+        self.events[event as usize].references += 1;
+        let delivery = &mut self.deliveries[delivery as usize];
+        delivery.next_attempt = NonZeroU32::MIN;
+        let replaced = std::mem::replace(&mut delivery.event, event);
+        self.release_event(replaced);
+    }
+
+    /// How many deliveries of a lane, from its head on, are on a connection or in a batch.
+    pub(super) fn under_way(&self, lane: u32) -> usize {
+        let lane = &self.lanes[lane as usize];
+        match lane.state {
+            LaneState::Ready | LaneState::Waiting => 0,
+            LaneState::InFlight => 1,
+            LaneState::Batched => usize::from(lane.counted),
+        }
+    }
+
+    /// Takes a delivery out of its lane; `before` is the one before it there.
+    pub(super) fn unchain(&mut self, lane: u32, before: Option<u32>, delivery: u32) {
+        let removed = self.deliveries.remove(delivery as usize);
+        match before {
+            Some(before) => self.deliveries[before as usize].next = removed.next,
+            None => self.lanes[lane as usize].head = removed.next,
+        }
+        if removed.next == NONE {
+            self.lanes[lane as usize].tail = before.unwrap_or(NONE);
+        }
+        self.release_event(removed.event);
     }
 
     /// The lane of a (webhook, key), if it has deliveries.
@@ -211,6 +259,7 @@ impl Shard {
             state: LaneState::Waiting,
             counted: 0,
             next_ready: NONE,
+            previous_ready: NONE,
             generation: self.next_generation(),
         };
         let index = self.lanes.insert(lane) as u32;
@@ -250,7 +299,7 @@ impl Shard {
         count
     }
 
-    fn end_lane(&mut self, lane: u32) -> Lane {
+    pub(super) fn end_lane(&mut self, lane: u32) -> Lane {
         let ended = self.lanes.remove(lane as usize);
         if let Ok(entry) = self.lane_index.find_entry(ended.key.hash(), |&known| known == lane) {
             entry.remove();
@@ -273,11 +322,12 @@ impl Shard {
         self.lanes[lane as usize].state = LaneState::Ready;
         self.lanes[lane as usize].next_ready = NONE;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        match webhook.ready.tail {
+        let tail = std::mem::replace(&mut webhook.ready.tail, lane);
+        match tail {
             NONE => webhook.ready.head = lane,
             tail => self.lanes[tail as usize].next_ready = lane,
         }
-        webhook.ready.tail = lane;
+        self.lanes[lane as usize].previous_ready = tail;
         self.ready_listed(now, slot, lane);
     }
 
@@ -286,10 +336,12 @@ impl Shard {
         let slot = self.lanes[lane as usize].key.slot;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         self.lanes[lane as usize].state = LaneState::Ready;
-        self.lanes[lane as usize].next_ready = webhook.ready.head;
-        webhook.ready.head = lane;
-        if webhook.ready.tail == NONE {
-            webhook.ready.tail = lane;
+        let head = std::mem::replace(&mut webhook.ready.head, lane);
+        self.lanes[lane as usize].next_ready = head;
+        self.lanes[lane as usize].previous_ready = NONE;
+        match head {
+            NONE => webhook.ready.tail = lane,
+            head => self.lanes[head as usize].previous_ready = lane,
         }
         self.ready_listed(now, slot, lane);
     }
@@ -316,16 +368,24 @@ impl Shard {
 
     /// Takes the first lane off the ready list of `slot`.
     pub(super) fn pop_ready(&mut self, slot: u32) -> Option<u32> {
-        let webhook = self.webhooks[slot as usize].as_mut()?;
-        let lane = webhook.ready.head;
-        if lane == NONE {
-            return None;
+        let lane = self.first_ready(slot)?;
+        self.unlink_ready(lane);
+        Some(lane)
+    }
+
+    /// Takes a lane out of its webhook's ready list.
+    pub(super) fn unlink_ready(&mut self, lane: u32) {
+        let state = &self.lanes[lane as usize];
+        let (slot, next, previous) = (state.key.slot, state.next_ready, state.previous_ready);
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        match previous {
+            NONE => webhook.ready.head = next,
+            previous => self.lanes[previous as usize].next_ready = next,
         }
-        webhook.ready.head = self.lanes[lane as usize].next_ready;
-        if webhook.ready.head == NONE {
-            webhook.ready.tail = NONE;
+        match next {
+            NONE => webhook.ready.tail = previous,
+            next => self.lanes[next as usize].previous_ready = previous,
         }
         self.uncount_ready(lane);
-        Some(lane)
     }
 }

@@ -28,6 +28,7 @@ mod intake;
 mod lanes;
 mod load;
 mod numbers;
+mod overflow;
 mod salvage;
 mod settle;
 mod stale;

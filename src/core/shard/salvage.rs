@@ -81,7 +81,7 @@ impl Shard {
             }
         }
         for slot in 0..self.webhooks.len() as u32 {
-            self.update_full(slot);
+            self.change_on_full(slot);
         }
         // The news may have been lost with the old shard's actions.
         self.actions.push_back(Action::RoomMade);

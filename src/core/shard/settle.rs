@@ -10,6 +10,7 @@ use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
 use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
+use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
 
@@ -272,7 +273,10 @@ impl Shard {
     /// Brings the full flag of a webhook up to date.
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.definition.ledger.update_full(&self.shared.full_count) {
+        // One that drops its oldest turns nobody away.
+        if webhook.definition.on_full != OnFull::DropOldest
+            && webhook.definition.ledger.update_full(&self.shared.full_count)
+        {
             self.actions.push_back(Action::RoomMade);
         }
     }

@@ -5,6 +5,7 @@ use super::connections::Exchange;
 use super::lanes::ReadyList;
 use super::load::Load;
 use super::numbers::Numbers;
+use super::overflow::Ages;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -32,6 +33,8 @@ pub(super) struct WebhookState {
     pub(super) batches_ready: VecDeque<u32>,
     /// What there is for the next batch.
     pub(super) filling: Filling,
+    /// Its deliveries by age, if it drops the oldest.
+    pub(super) ages: Ages,
     /// What its events are numbered by, once one was (`SEQUENCE`).
     pub(super) numbers: Option<Box<Numbers>>,
 }
@@ -122,6 +125,7 @@ impl Shard {
             listed: false,
             batches_ready: VecDeque::new(),
             filling: Filling::default(),
+            ages: Ages::default(),
             numbers: None,
         });
     }
@@ -137,6 +141,7 @@ impl Shard {
             webhook.revision = webhook.revision.wrapping_add(1);
             webhook.hold_until = Tick::default();
         }
+        let on_full_changes = webhook.definition.on_full != definition.on_full;
         let batch_changes = webhook.definition.batch != definition.batch;
         webhook.definition = definition;
         webhook.window = window;
@@ -150,6 +155,9 @@ impl Shard {
         }
         if batch_changes {
             self.recount_ready(now, slot);
+        }
+        if on_full_changes {
+            self.change_on_full(slot);
         }
         self.release_endpoint(old);
     }

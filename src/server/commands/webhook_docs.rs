@@ -75,6 +75,16 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const ON_FULL: Argument = oneof(
+    "policy",
+    "ON_FULL",
+    OPTIONAL,
+    &[word("reject", "reject"), word("drop-oldest", "drop-oldest"), word("wait", "wait")],
+);
+const COALESCE: Argument =
+    oneof("coalesce", "COALESCE", OPTIONAL, &[word("latest", "latest"), word("none", "none")]);
+const ORDER: Argument =
+    oneof("order", "ORDER", OPTIONAL, &[word("key", "key"), word("none", "none")]);
 const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
 const FORMAT: Argument = oneof(
     "format",
@@ -107,6 +117,9 @@ const CREATE: &[Argument] = &[
     BATCH,
     BATCH_SIZE,
     BATCH_INTERVAL,
+    ON_FULL,
+    COALESCE,
+    ORDER,
     FORMAT,
     SEQUENCE,
 ];
@@ -129,6 +142,9 @@ const UPDATE: &[Argument] = &[
     BATCH,
     BATCH_SIZE,
     BATCH_INTERVAL,
+    ON_FULL,
+    COALESCE,
+    ORDER,
     FORMAT,
     SEQUENCE,
     option("seconds", "GRACE", "integer"),

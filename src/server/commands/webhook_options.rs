@@ -5,7 +5,8 @@
 
 use super::parse_number;
 use crate::webhooks::{
-    Format, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+    Format, OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions,
+    WebhookUpdate,
 };
 
 /// The words that start an option.
@@ -27,12 +28,15 @@ enum Keyword {
     Batch,
     BatchSize,
     BatchInterval,
+    OnFull,
+    Coalesce,
+    Order,
     Format,
     Sequence,
     Grace,
 }
 
-const KEYWORDS: [(&str, Keyword); 19] = [
+const KEYWORDS: &[(&str, Keyword)] = &[
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -49,6 +53,9 @@ const KEYWORDS: [(&str, Keyword); 19] = [
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
     ("BATCH_INTERVAL", Keyword::BatchInterval),
+    ("ON_FULL", Keyword::OnFull),
+    ("COALESCE", Keyword::Coalesce),
+    ("ORDER", Keyword::Order),
     ("FORMAT", Keyword::Format),
     ("SEQUENCE", Keyword::Sequence),
     ("GRACE", Keyword::Grace),
@@ -57,8 +64,8 @@ const KEYWORDS: [(&str, Keyword); 19] = [
 impl Keyword {
     fn from_word(word: &[u8], form: Form) -> Option<Keyword> {
         let (_, keyword) =
-            KEYWORDS.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
-        (form == Form::Update || !keyword.is_for_update()).then_some(keyword)
+            KEYWORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
+        (form == Form::Update || !keyword.is_for_update()).then_some(*keyword)
     }
 
     fn is_for_update(self) -> bool {
@@ -102,6 +109,9 @@ pub(super) struct Options {
     batch: Option<bool>,
     batch_size: Option<u32>,
     batch_interval_ms: Option<u64>,
+    on_full: Option<OnFull>,
+    coalesce: Option<bool>,
+    ordered: Option<bool>,
     format: Option<Format>,
     sequence: Option<bool>,
     secret_grace_seconds: Option<u64>,
@@ -177,6 +187,20 @@ impl Options {
             Keyword::BatchInterval => {
                 set(&mut self.batch_interval_ms, name, number(name, values[0])?)?;
             }
+            Keyword::OnFull => {
+                let on_full = OnFull::from_name(values[0])
+                    .ok_or("ERR ON_FULL is reject, drop-oldest or wait")?;
+                set(&mut self.on_full, name, on_full)?;
+            }
+            Keyword::Coalesce => {
+                let coalesce =
+                    one_of(values[0], "latest", "none").ok_or("ERR COALESCE is latest or none")?;
+                set(&mut self.coalesce, name, coalesce)?;
+            }
+            Keyword::Order => {
+                let ordered = one_of(values[0], "key", "none").ok_or("ERR ORDER is key or none")?;
+                set(&mut self.ordered, name, ordered)?;
+            }
             Keyword::Format => {
                 let format = Format::from_name(values[0])
                     .ok_or("ERR FORMAT is ferrite, cloudevents-structured or cloudevents-binary")?;
@@ -246,6 +270,9 @@ impl Options {
                 .unwrap_or(self.batch_size.or(self.batch_interval_ms.map(|_| 1)).is_some()),
             batch_size: self.batch_size,
             batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full.unwrap_or_default(),
+            coalesce: self.coalesce.unwrap_or_default(),
+            ordered: self.ordered.unwrap_or(true),
             format: self.format.unwrap_or_default(),
             sequence: self.sequence.unwrap_or_default(),
         }
@@ -273,6 +300,9 @@ impl Options {
             batch: self.batch,
             batch_size: self.batch_size,
             batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
             secret_grace_seconds: self.secret_grace_seconds,
             format: self.format,
             sequence: self.sequence,
@@ -322,14 +352,14 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
+/// Whether a word is the first of two, in any case; `None`: neither.
+fn one_of(value: &[u8], yes: &str, no: &str) -> Option<bool> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+    if is(yes) { Some(true) } else { is(no).then_some(false) }
+}
+
 fn yes_or_no(name: &str, value: &[u8]) -> Result<bool, String> {
-    if value.eq_ignore_ascii_case(b"true") {
-        Ok(true)
-    } else if value.eq_ignore_ascii_case(b"false") {
-        Ok(false)
-    } else {
-        Err(format!("ERR {name} is true or false"))
-    }
+    one_of(value, "true", "false").ok_or_else(|| format!("ERR {name} is true or false"))
 }
 
 fn unknown_option(word: &[u8], after_secret: bool, form: Form) -> String {
@@ -434,6 +464,9 @@ mod tests {
             ("RETRY_BACKOFF never", "RETRY_BACKOFF is fixed, linear or exponential"),
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
             ("BATCH_SIZE many", "value of BATCH_SIZE is not an integer"),
+            ("ON_FULL explode", "ON_FULL is reject, drop-oldest or wait"),
+            ("COALESCE all", "COALESCE is latest or none"),
+            ("ORDER me", "ORDER is key or none"),
             ("BATCH maybe", "BATCH is true or false"),
             ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
             ("SEQUENCE 1", "SEQUENCE is true or false"),
