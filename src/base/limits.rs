@@ -191,3 +191,16 @@ pub const LOG_CLEAN_STEP_BYTES: usize = 1024 * 1024;
 pub const LOG_ATTEMPTS_MAX: usize = 1 << 20;
 /// Most webhooks that one event of the log is for.
 pub const LOG_TARGETS_MAX: usize = u16::MAX as usize;
+/// Old secrets of a webhook that still sign while their grace lasts; the oldest makes room.
+pub const SECRETS_RETIRED_MAX: usize = 2;
+/// Longest grace of an old secret: 90 days.
+pub const SECRET_GRACE_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
+/// Keys whose last number a worker remembers for one webhook with `SEQUENCE`. When a new key comes
+/// beyond that, it forgets all of them, and every key's numbers begin anew.
+pub const SEQUENCE_KEYS_MAX: usize = 65_536;
+/// Longest key that becomes `subject` and `partitionkey` of a CloudEvent, in bytes.
+pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
+/// Longest `tracestate` that is passed on, in bytes.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+/// Most members of a `tracestate` that is passed on.
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;

@@ -3,8 +3,10 @@
 //! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
 //! the simulator drive the same code.
 
+pub mod cloudevent;
 pub mod event;
 pub mod failure;
+pub mod format;
 pub mod glob;
 pub mod http;
 pub mod json;
@@ -19,3 +21,4 @@ pub mod shard;
 pub mod signature;
 pub mod snapshot;
 pub mod timestamp;
+pub mod trace;

@@ -5,6 +5,7 @@ mod accounting;
 mod attempts;
 mod batches;
 mod connections;
+mod heads;
 mod measures;
 mod order;
 mod pipeline;
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 21] = [
+pub const RULES: [(&str, Rule); 23] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -40,6 +41,8 @@ pub const RULES: [(&str, Rule); 21] = [
     ("batches", batches::batches),
     ("progress", progress::progress),
     ("measures", measures::measures),
+    ("secrets", heads::secrets),
+    ("numbers", heads::numbers),
 ];
 
 /// The rules that a history breaks, each with what is wrong.

@@ -142,9 +142,9 @@ fn known(name: &str, options: &Options) -> Result<(String, Box<dyn Sender>), Str
         "engine" => {
             let secret = signs.then(|| SECRET.to_owned());
             let (signatures, signing) = match (signs, once) {
-                (false, _) => (Signatures::Both, ""),
-                (true, false) => (Signatures::Both, ", signs twice"),
-                (true, true) => (Signatures::Ferrite, ", signs once"),
+                (false, _) => (Signatures::BOTH, ""),
+                (true, false) => (Signatures::BOTH, ", signs twice"),
+                (true, true) => (Signatures::FERRITE, ", signs once"),
             };
             let mut what = format!("{whole}{signing}");
             let batches = is_batched(name)

@@ -36,9 +36,9 @@ impl Shard {
         for (_, key, old, attempts) in left {
             let event = *moved.entry(old).or_insert_with(|| {
                 let event = &self.events[old as usize];
-                let (sequence, body, key) = (event.sequence, event.body(), event.key());
-                let since = event.since();
-                let record = EventRecord::new(sequence, event.kind, since, Vec::new(), body, key);
+                let (sequence, written, key) = (event.sequence, event.written(), event.key());
+                let (since, buffer) = (event.since(), Vec::new());
+                let record = EventRecord::new(sequence, event.kind, since, buffer, written, key);
                 fresh.events.insert(record) as u32
             });
             fresh.append_delivery(now.tick, key, event, attempts);
@@ -61,6 +61,7 @@ impl Shard {
                 && old.definition.id == webhook.definition.id
             {
                 webhook.hold_until = old.hold_until;
+                webhook.numbers.clone_from(&old.numbers);
                 self.timers.hold_over(old.hold_until, slot as u32);
             }
         }

@@ -59,12 +59,8 @@ const HEADER: Argument = Argument {
     parts: &[plain("header", "string"), plain("value", "string")],
 };
 const SECRET: Argument = option("secret", "SECRET", "string");
-const SIGNATURES: Argument = oneof(
-    "signatures",
-    "SIGNATURES",
-    OPTIONAL,
-    &[word("both", "both"), word("ferrite", "ferrite"), word("standard", "standard")],
-);
+/// `both`, or some of `ferrite`, `standard` and `rfc9421` with commas between them.
+const SIGNATURES: Argument = option("signatures", "SIGNATURES", "string");
 const RETRIES: Argument = option("count", "RETRIES", "integer");
 const RETRY_DELAY: Argument = option("milliseconds", "RETRY_DELAY", "integer");
 const RETRY_BACKOFF: Argument = oneof(
@@ -90,6 +86,18 @@ const COALESCE: Argument =
 const ORDER: Argument =
     oneof("order", "ORDER", OPTIONAL, &[word("key", "key"), word("none", "none")]);
 const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
+const FORMAT: Argument = oneof(
+    "format",
+    "FORMAT",
+    OPTIONAL,
+    &[
+        word("ferrite", "ferrite"),
+        word("cloudevents-structured", "cloudevents-structured"),
+        word("cloudevents-binary", "cloudevents-binary"),
+    ],
+);
+const SEQUENCE: Argument =
+    oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 
 const CREATE: &[Argument] = &[
     NAME,
@@ -112,6 +120,8 @@ const CREATE: &[Argument] = &[
     ON_FULL,
     COALESCE,
     ORDER,
+    FORMAT,
+    SEQUENCE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -135,6 +145,9 @@ const UPDATE: &[Argument] = &[
     ON_FULL,
     COALESCE,
     ORDER,
+    FORMAT,
+    SEQUENCE,
+    option("seconds", "GRACE", "integer"),
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];
@@ -150,6 +163,8 @@ const PUBLISH: &[Argument] = &[
     option("seconds", "TTL", "integer"),
     option("new-key", "NEW_KEY", "string"),
     option("database", "DB", "integer"),
+    option("traceparent", "TRACEPARENT", "string"),
+    option("tracestate", "TRACESTATE", "string"),
 ];
 
 /// The arguments of the command called `name`; empty when they are not described.

@@ -184,6 +184,12 @@ impl Engine for StubEngine {
             on_full: OnFull::Reject,
             coalesce: false,
             ordered: true,
+            format: options.format,
+            sequence: options.sequence,
+            key_id: None,
+            public_key: None,
+            old_secrets: 0,
+            old_secrets_until_us: None,
             stats: STATS,
         })
     }
