@@ -5,7 +5,7 @@
 mod support;
 
 use ferrite::webhooks::{
-    Admission, EventRef, EventValue, Failure, WebhookConfig, WebhookError, WebhookEvent,
+    Admission, EventRef, EventValue, Failure, OnFull, WebhookConfig, WebhookError, WebhookEvent,
     WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger, WebhookUpdate, WhenFull,
 };
 use std::collections::HashMap;
@@ -40,7 +40,12 @@ fn assert_adds_up(manager: &WebhookManager) {
     {
         assert_eq!(
             stats.triggered,
-            stats.delivered + stats.failures + stats.dropped + stats.cancelled + stats.pending,
+            stats.delivered
+                + stats.failures
+                + stats.dropped
+                + stats.cancelled
+                + stats.coalesced
+                + stats.pending,
             "{stats:?}"
         );
     }
@@ -363,6 +368,77 @@ fn a_full_queue_refuses_and_makes_waiters_wait() {
     eventually("all is finished", || manager.stats("w").unwrap().pending == 0);
     let stats = manager.stats("w").unwrap();
     assert!(stats.delivered >= accepted && stats.dropped <= 1, "{stats:?}");
+    assert_adds_up(&manager);
+}
+
+/// OVR-2: what each `ON_FULL` does while an endpoint hangs, and when it has healed.
+#[test]
+fn a_full_queue_does_what_its_webhook_says() {
+    let healthy = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let heals = healthy.clone();
+    let receiver =
+        Receiver::scripted(move |_, _| match heals.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Answer::ok(),
+            false => Answer::Close,
+        });
+    let mut config = config(1);
+    config.queue.max_pending = 4;
+    let manager = WebhookManager::new(config);
+    let options = |on_full| WebhookOptions {
+        pattern: Some(format!("{on_full:?}:*")),
+        on_full,
+        concurrency: Some(1),
+        retries: 1000,
+        retry_delay_ms: Some(5),
+        retry_backoff: ferrite::webhooks::RetryBackoff::Fixed,
+        ..WebhookOptions::default()
+    };
+    block_on(manager.create("drops", &receiver.url(), options(OnFull::DropOldest))).unwrap();
+    block_on(manager.create("waits", &receiver.url(), options(OnFull::Wait))).unwrap();
+    for index in 0..20 {
+        block_on(manager.trigger(set(&format!("DropOldest:{index}"), "v"))).unwrap();
+    }
+    eventually("the oldest are dropped", || manager.stats("drops").unwrap().dropped >= 10);
+    let event = EventRef { key: b"Wait:0", ..EventRef::default() };
+    eventually("the other fills", || manager.offer(&event, WhenFull::Drop) == Ok(Admission::Full));
+    // A host that has waited long enough gets rid of it all the same.
+    assert_eq!(manager.offer(&event, WhenFull::DropNow), Ok(Admission::Accepted));
+    let waiter = manager.clone();
+    let waiting = std::thread::spawn(move || block_on(waiter.trigger(set("Wait:last", "v"))));
+    healthy.store(true, std::sync::atomic::Ordering::Relaxed);
+    waiting.join().unwrap().unwrap();
+    eventually("all is over", || manager.engine_stats().totals.pending == 0);
+    let (drops, waits) = (manager.stats("drops").unwrap(), manager.stats("waits").unwrap());
+    assert_eq!((drops.triggered, drops.delivered + drops.dropped), (20, 20), "{drops:?}");
+    assert_eq!((waits.dropped, waits.failures), (1, 0), "{waits:?}");
+    let last = receiver.arrivals().iter().any(|arrival| arrival.json()["key"] == "DropOldest:19");
+    assert!(last, "the newest is delivered");
+    assert_adds_up(&manager);
+}
+
+/// `COALESCE latest` and a receiver that is slow: it sees the last value of each key.
+#[test]
+fn the_last_value_of_each_key_arrives() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(20)));
+    let manager = WebhookManager::new(config(2));
+    let options = WebhookOptions { coalesce: true, ..WebhookOptions::default() };
+    block_on(manager.create("cache", &receiver.url(), options)).unwrap();
+    for version in 0..300 {
+        block_on(manager.trigger(set(&format!("k{}", version % 3), &version.to_string()))).unwrap();
+    }
+    eventually("all is over", || {
+        let stats = manager.stats("cache").unwrap();
+        stats.delivered + stats.coalesced == 300
+    });
+    let stats = manager.stats("cache").unwrap();
+    assert!(stats.coalesced > 200, "{stats:?}");
+    let mut last: HashMap<String, String> = HashMap::new();
+    for json in receiver.arrivals().iter().map(|arrival| arrival.json()) {
+        last.insert(json["key"].to_string(), json["data"]["value"].as_str().unwrap().to_owned());
+    }
+    let mut values: Vec<&String> = last.values().collect();
+    values.sort();
+    assert_eq!(values, ["297", "298", "299"]);
     assert_adds_up(&manager);
 }
 

@@ -5,6 +5,8 @@
 
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
+use ferrite::core::format::Format;
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
@@ -65,7 +67,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         auth: Auth::None,
         headers: Vec::new(),
         secret: secret.map(str::to_owned),
-        signatures: Signatures::Both,
+        signatures: Signatures::BOTH,
+        retired: Vec::new(),
         retry: RetryPolicy {
             retries,
             delay_ms: 60_000,
@@ -80,6 +83,11 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         batch: false,
         batch_size: 100,
         batch_interval_ms: 1000,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
+        format: Format::Ferrite,
+        sequence: false,
         tls_profile: None,
     };
     registry.create("w", settings, 0).unwrap();
@@ -166,7 +174,7 @@ impl Rig {
                     to_send = true;
                 }
                 Action::Wake(_) => to_send = true,
-                Action::Close(_) | Action::RoomMade => {}
+                Action::Close(_) | Action::RoomMade | Action::Notice(_) => {}
             }
         }
         to_send

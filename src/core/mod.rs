@@ -4,14 +4,18 @@
 //! the simulator drive the same code.
 
 pub mod address_policy;
+pub mod cloudevent;
 pub mod event;
 pub mod failure;
+pub mod format;
 pub mod glob;
 pub mod host_rules;
 pub mod http;
 pub mod json;
+pub mod latency;
 pub mod ledger;
 pub mod matcher;
+pub mod on_full;
 pub mod packed;
 pub mod payload;
 pub mod retry;
@@ -19,3 +23,4 @@ pub mod shard;
 pub mod signature;
 pub mod snapshot;
 pub mod timestamp;
+pub mod trace;

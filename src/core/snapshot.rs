@@ -1,9 +1,11 @@
 //! What the shards and the callers know of the webhooks: an immutable snapshot.
 
 use super::event::{EventMask, WebhookEvent};
+use super::format::Format;
 use super::http::request::RequestHead;
 use super::ledger::Ledger;
 use super::matcher::Matcher;
+use super::on_full::OnFull;
 use super::retry::RetryPolicy;
 use super::shard::Target;
 use super::signature::SigningKey;
@@ -46,6 +48,16 @@ pub struct Definition {
     pub pipeline: u32,
     /// Many deliveries in one request, if the webhook wants that.
     pub batch: Option<BatchPolicy>,
+    /// What is done when its queue is full.
+    pub on_full: OnFull,
+    /// Only the newest pending event of a key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
+    /// The form of its bodies.
+    pub format: Format,
+    /// Whether its events are numbered in headers.
+    pub sequence: bool,
     /// Generation of the first snapshot it was in: earlier events are not for it.
     pub since_generation: u64,
     /// What is counted and remembered of it.

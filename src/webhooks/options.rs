@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, Signatures, WebhookEvent};
+use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent};
 use crate::core::http::shown_url::shown_url;
 use std::fmt;
 
@@ -66,6 +66,19 @@ pub struct WebhookOptions {
     /// Longest time that a delivery waits for its batch to fill, in milliseconds; `None` for the
     /// configuration's.
     pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept (`COALESCE latest`): an event
+    /// takes the place of the one before it that is not under way, with attempts of its own.
+    pub coalesce: bool,
+    /// Whether the events of a key are delivered one after the other, in order. `false` gives
+    /// that up for this webhook: all its events may be under way at once.
+    pub ordered: bool,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
+    /// can prove that nothing is missing. The webhook then keeps its own copy of each pending body.
+    pub sequence: bool,
     /// The TLS profile for an `https://` endpoint, one of
     /// [`SecurityConfig::tls_profiles`](super::SecurityConfig::tls_profiles); `None` for the
     /// configuration's own settings.
@@ -85,7 +98,7 @@ impl Default for WebhookOptions {
             auth: None,
             headers: Vec::new(),
             secret: None,
-            signatures: Signatures::Both,
+            signatures: Signatures::BOTH,
             retries: WebhookOptions::RETRIES_FROM_CONFIG,
             retry_delay_ms: None,
             retry_backoff: RetryBackoff::default(),
@@ -95,6 +108,11 @@ impl Default for WebhookOptions {
             batch: false,
             batch_size: None,
             batch_interval_ms: None,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
+            format: Format::Ferrite,
+            sequence: false,
             tls_profile: None,
         }
     }
@@ -120,6 +138,11 @@ impl fmt::Debug for WebhookOptions {
             .field("batch", &self.batch)
             .field("batch_size", &self.batch_size)
             .field("batch_interval_ms", &self.batch_interval_ms)
+            .field("on_full", &self.on_full)
+            .field("coalesce", &self.coalesce)
+            .field("ordered", &self.ordered)
+            .field("format", &self.format)
+            .field("sequence", &self.sequence)
             .field("tls_profile", &self.tls_profile)
             .finish()
     }
@@ -160,6 +183,21 @@ pub struct WebhookUpdate {
     pub batch_size: Option<u32>,
     /// Longest time that a delivery waits for its batch to fill, in milliseconds.
     pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: Option<OnFull>,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: Option<bool>,
+    /// Whether the events of a key are delivered one after the other. Holds for events that are
+    /// taken in from now on.
+    pub ordered: Option<bool>,
+    /// With a new secret: the old one goes on signing beside it for this long, in seconds, at most
+    /// 90 days; `None` for not at all. `webhook-signature` and `Signature` then list both;
+    /// `X-Ferrite-Signature`, which has room for one, stays that of the oldest secret.
+    pub secret_grace_seconds: Option<u64>,
+    /// The form of the bodies. Events that are pending keep the one they were written in.
+    pub format: Option<Format>,
+    /// Whether events are numbered in headers; those that are pending stay as they are.
+    pub sequence: Option<bool>,
     /// The TLS profile; `Some(None)` for the configuration's own settings.
     pub tls_profile: Option<Option<String>>,
 }

@@ -1,9 +1,25 @@
 //! What the shards and the ledgers say of themselves, and the calls that must change nothing.
 
-use super::history::{Attempt, Checkpoint, Happening, RequestName, Row, ShardRow};
+use super::history::{Attempt, Checkpoint, Happening, Measured, RequestName, Row, ShardRow};
 use super::world::{BOOT, Why, World};
+use ferrite::core::latency::{Histogram, LatencyHistogram, Measures};
 use ferrite::core::ledger::{AttemptRecord, DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::shard::{Closed, ConnectionId, Shard, Step};
+
+fn measured(measures: &Measures) -> Measured {
+    let count = |histogram: &Histogram| {
+        let mut reading = LatencyHistogram::default();
+        reading.add(histogram);
+        reading.count()
+    };
+    Measured {
+        queue: count(&measures.queue),
+        attempt: count(&measures.attempt),
+        total: count(&measures.total),
+        failures: measures.failures.iter().map(|cause| cause.get()).sum(),
+        oldest_us: measures.oldest_us.get(),
+    }
+}
 
 impl World {
     /// Moves what a shard has newly logged into the history.
@@ -75,7 +91,8 @@ impl World {
                 let mut tally = Tally::default();
                 tally.add(life.ledger.counters(shard));
                 let status = life.ledger.status();
-                rows.push(Row { webhook: webhook as u32, shard, tally, status });
+                let measured = measured(life.ledger.measures(shard));
+                rows.push(Row { webhook: webhook as u32, shard, tally, status, measured });
             }
         }
         let shards = (0..self.seats.len()).map(|shard| self.shard_row(shard)).collect();

@@ -5,6 +5,8 @@ mod accounting;
 mod attempts;
 mod batches;
 mod connections;
+mod heads;
+mod measures;
 mod order;
 mod pipeline;
 mod progress;
@@ -17,7 +19,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 20] = [
+pub const RULES: [(&str, Rule); 23] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -38,6 +40,9 @@ pub const RULES: [(&str, Rule); 20] = [
     ("answers", pipeline::answers),
     ("batches", batches::batches),
     ("progress", progress::progress),
+    ("measures", measures::measures),
+    ("secrets", heads::secrets),
+    ("numbers", heads::numbers),
 ];
 
 /// The rules that a history breaks, each with what is wrong.

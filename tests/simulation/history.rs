@@ -31,6 +31,12 @@ pub enum Happening {
         key: u32,
         wanted: Vec<Wanted>,
     },
+    /// The event that was accepted last took the place of the one before it in a lane.
+    Coalesced {
+        shard: usize,
+        webhook: u32,
+        key: u32,
+    },
     /// A shard learned of a webhook, or of its change.
     Learned {
         shard: usize,
@@ -133,9 +139,15 @@ pub struct Terms {
     pub pipeline: u32,
     /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
     pub batch: Option<(u32, u64)>,
+    /// The events of a key wait for each other.
+    pub ordered: bool,
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
+    /// The secrets that it was told, the newest first: the number of each, and the second since
+    /// 1970 until which it signs.
+    pub secrets: [Option<(u32, u64)>; 3],
+    pub sequence: bool,
 }
 
 /// Names a request: which webhook, which event id (its counting part).
@@ -163,7 +175,11 @@ pub struct Sent {
     pub attempt: u32,
     /// A hash of the body's bytes.
     pub body: u64,
+    pub form: Form,
     pub signature: Option<String>,
+    pub signers: Signers,
+    /// The numbers in its head.
+    pub numbers: Option<Numbers>,
     /// When the shard decided to send it.
     pub assigned_at: u64,
     /// In which call it decided that.
@@ -172,6 +188,31 @@ pub struct Sent {
     pub deadline: u64,
     /// The connection has carried a whole exchange before.
     pub reused: bool,
+}
+
+/// The form of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    Ferrite,
+    Structured,
+    Binary,
+}
+
+/// The numbers of the secrets that a request was signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signers {
+    pub ferrite: Option<u32>,
+    /// In the order of `webhook-signature`.
+    pub standard: Vec<u32>,
+}
+
+/// `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbers {
+    pub stream: String,
+    pub of_webhook: u64,
+    pub key_stream: String,
+    pub of_key: u64,
 }
 
 /// An event in a request.
@@ -262,6 +303,18 @@ pub struct Row {
     pub shard: usize,
     pub tally: Tally,
     pub status: WebhookStatus,
+    pub measured: Measured,
+}
+
+/// How many were measured, by stage, and how many failed, by the sum of their causes.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    pub queue: u64,
+    pub attempt: u64,
+    pub total: u64,
+    pub failures: u64,
+    /// When the oldest pending delivery came in, as the metrics tell it.
+    pub oldest_us: u64,
 }
 
 #[derive(Debug, Clone)]

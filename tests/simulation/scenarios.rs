@@ -9,7 +9,9 @@ use super::history::{End, Happening, Sent};
 use super::operations::Order;
 use super::world::World;
 use ferrite::core::failure::Failure;
+use ferrite::core::format::Format;
 use ferrite::core::ledger::{Tally, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 
 pub fn retry(retries: u32, delay_ms: u64) -> RetryPolicy {
@@ -32,7 +34,12 @@ pub fn order(endpoint: usize) -> Order {
         concurrency: 64,
         pipeline: 1,
         batch: None,
-        secret: Some("a secret".to_owned()),
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
+        signed: true,
+        format: Format::Ferrite,
+        sequence: false,
     }
 }
 

@@ -159,6 +159,8 @@ pub struct World {
     pub events: u32,
     pub tests_asked: u64,
     pub rooms_made: u64,
+    /// What the shards want in the log.
+    pub notices: Vec<String>,
     /// What the batches carry that were written.
     pub batches: BTreeMap<RequestName, Vec<u32>>,
     pub steps: u64,
@@ -223,6 +225,7 @@ impl World {
             events: 0,
             tests_asked: 0,
             rooms_made: 0,
+            notices: Vec::new(),
             batches: BTreeMap::new(),
             steps: 0,
             checkpoint_wanted: false,

@@ -34,6 +34,12 @@ pub(super) struct EndpointState {
 }
 
 impl EndpointState {
+    /// Host and port, for people.
+    pub(super) fn address(&self) -> String {
+        let endpoint = &self.key.target.endpoint;
+        format!("{}:{}", endpoint.host, endpoint.port)
+    }
+
     /// Requests that one connection may carry at once.
     pub(super) fn pipeline(&self) -> usize {
         self.key.pipeline as usize
@@ -215,6 +221,7 @@ impl Shard {
         state.open += 1;
         let target = state.key.target.clone();
         let connection = self.connection_id(index);
+        self.totals().connections_open.add(1);
         self.actions.push_back(Action::Open { connection, target });
         index
     }
@@ -239,6 +246,7 @@ impl Shard {
     /// Removes a connection. Its exchanges must be looked after.
     pub(super) fn remove_connection(&mut self, index: usize) -> Connection {
         let connection = self.connections.remove(index);
+        self.totals().connections_open.subtract(1);
         let endpoint = &mut self.endpoints[connection.endpoint];
         endpoint.open -= 1;
         endpoint.has_enough = false;

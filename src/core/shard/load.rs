@@ -88,9 +88,15 @@ impl Shard {
                 let state = &mut self.lanes[lane as usize];
                 state.state = LaneState::Waiting;
                 self.timers.lane_due(at, lane, state.generation);
+                let slot = state.key.slot;
+                self.note_blocked(slot, 1);
             }
             Load::Batch(batch) => {
-                self.timers.batch_due(at, batch, self.batches[batch as usize].generation);
+                let state = &mut self.batches[batch as usize];
+                state.waits = true;
+                self.timers.batch_due(at, batch, state.generation);
+                let (slot, lanes) = (state.slot, state.lanes.len());
+                self.note_blocked(slot, lanes as u64);
             }
         }
     }

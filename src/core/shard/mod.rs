@@ -21,12 +21,17 @@
 //! costs the others nothing. What is looked through, now and then, are connections (when a
 //! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
+mod ages;
 mod batches;
 mod connections;
 mod endpoints;
 mod intake;
 mod lanes;
 mod load;
+mod measures;
+mod notices;
+mod numbers;
+mod overflow;
 mod salvage;
 mod settle;
 mod stale;
@@ -34,6 +39,7 @@ mod timers;
 mod webhooks;
 
 pub use connections::{Closed, ConnectionId, Step, Target};
+pub use notices::{Notice, NoticeKind};
 pub use settle::TestOutcome;
 
 use super::ledger::Counters;
@@ -46,6 +52,7 @@ use connections::Connection;
 use endpoints::{EndpointState, Pool};
 use hashbrown::HashTable;
 use lanes::{Delivery, EventRecord, Lane};
+use notices::Notices;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -94,6 +101,10 @@ pub struct Totals {
     pub restarts: super::ledger::Counter,
     /// Accepted events that broke the worker twice and were given up.
     pub events_abandoned: super::ledger::Counter,
+    /// Connections that are open, those included that are being opened.
+    pub connections_open: super::ledger::Counter,
+    /// Events that were taken out of the ring.
+    pub events_taken_in: super::ledger::Counter,
 }
 
 impl Shared {
@@ -124,6 +135,8 @@ pub enum Action {
     Close(ConnectionId),
     /// There is room again in a queue that was full: wake the callers that wait.
     RoomMade,
+    /// Something that operators should read in the log.
+    Notice(Box<Notice>),
 }
 
 /// One worker's engine. See the module's documentation.
@@ -154,8 +167,10 @@ pub struct Shard {
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
     times: TimeWriter,
-    /// The body that is being written.
+    /// The body that is being written, and the header lines of its event.
     body: Vec<u8>,
+    notices: Notices,
+    lines: Vec<u8>,
 }
 
 impl Shard {
@@ -185,6 +200,8 @@ impl Shard {
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
             body: Vec::new(),
+            notices: Notices::default(),
+            lines: Vec::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

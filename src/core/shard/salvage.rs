@@ -36,8 +36,9 @@ impl Shard {
         for (_, key, old, attempts) in left {
             let event = *moved.entry(old).or_insert_with(|| {
                 let event = &self.events[old as usize];
-                let (sequence, body, key) = (event.sequence, event.body(), event.key());
-                let record = EventRecord::new(sequence, event.kind, Vec::new(), body, key);
+                let (sequence, written, key) = (event.sequence, event.written(), event.key());
+                let (since, buffer) = (event.since(), Vec::new());
+                let record = EventRecord::new(sequence, event.kind, since, buffer, written, key);
                 fresh.events.insert(record) as u32
             });
             fresh.append_delivery(now.tick, key, event, attempts);
@@ -60,6 +61,7 @@ impl Shard {
                 && old.definition.id == webhook.definition.id
             {
                 webhook.hold_until = old.hold_until;
+                webhook.numbers.clone_from(&old.numbers);
                 self.timers.hold_over(old.hold_until, slot as u32);
             }
         }
@@ -75,12 +77,14 @@ impl Shard {
                 Some(&at) => {
                     state.state = LaneState::Waiting;
                     self.timers.lane_due(at, lane, state.generation);
+                    let slot = state.key.slot;
+                    self.note_blocked(slot, 1);
                 }
                 None => self.ready_at_end(now, lane),
             }
         }
         for slot in 0..self.webhooks.len() as u32 {
-            self.update_full(slot);
+            self.change_on_full(slot);
         }
         // The news may have been lost with the old shard's actions.
         self.actions.push_back(Action::RoomMade);
@@ -113,10 +117,13 @@ impl Shard {
             if let Some(webhook) = webhook {
                 webhook.counters(worker).pending.set(*pending);
                 webhook.counters(worker).in_flight.set(0);
+                webhook.counters(worker).lanes_blocked.set(0);
             }
         }
         self.totals().deliveries.pending.set(pending.iter().sum());
         self.totals().deliveries.in_flight.set(0);
+        self.totals().deliveries.lanes_blocked.set(0);
+        self.totals().connections_open.set(0);
     }
 
     /// Test deliveries are not sent again: whoever waits for one is told.

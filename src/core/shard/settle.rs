@@ -3,6 +3,7 @@
 use super::connections::Job;
 use super::lanes::EventRecord;
 use super::load::Load;
+use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::limits;
@@ -10,6 +11,7 @@ use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
 use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
+use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ pub(super) struct TestJob {
     pub(super) definition: Arc<Definition>,
     pub(super) endpoint: usize,
     pub(super) id: EventId,
-    pub(super) body: Vec<u8>,
+    pub(super) record: EventRecord,
     pub(super) token: u64,
 }
 
@@ -138,6 +140,7 @@ impl Shard {
             Some(_) if self.load_attempts(load) < retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
+        let is_retry = self.load_attempts(load) > 0;
         if verdict != Verdict::Gone {
             self.count_attempt(load);
         }
@@ -150,7 +153,15 @@ impl Shard {
             Ended { verdict, attempts, status, failure, latency_us },
             snippet,
         );
+        let counted = verdict != Verdict::Gone;
+        self.measure(
+            load,
+            &Measured { began: began.at, now: now.tick, failure, is_retry, counted },
+        );
         self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
+        if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
+            self.notice_dead_letter(now.tick, load, attempts, failure);
+        }
         // An endpoint that the webhook has left has no say in what becomes of it.
         let speaks_for_it = began.revision == revision;
         if speaks_for_it {
@@ -165,6 +176,7 @@ impl Shard {
             Verdict::Gone => {
                 if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
                     webhook.definition.ledger.set_status(WebhookStatus::Gone);
+                    self.notice_disabled(now.tick, slot);
                     // Callers that wait for its full queue need not wait for it any more.
                     self.actions.push_back(Action::RoomMade);
                 }
@@ -272,7 +284,15 @@ impl Shard {
     /// Brings the full flag of a webhook up to date.
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.definition.ledger.update_full(&self.shared.full_count) {
+        debug_assert_eq!(
+            webhook.ages.count(),
+            webhook.counters(self.config.worker).pending.get(),
+            "a delivery came or went unnoticed"
+        );
+        // One that drops its oldest turns nobody away.
+        if webhook.definition.on_full != OnFull::DropOldest
+            && webhook.definition.ledger.update_full(&self.shared.full_count)
+        {
             self.actions.push_back(Action::RoomMade);
         }
     }

@@ -1,9 +1,12 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
+use super::ages::Ages;
 use super::batches::Filling;
 use super::connections::Exchange;
 use super::lanes::ReadyList;
 use super::load::Load;
+use super::numbers::Numbers;
+use super::overflow::DropQueue;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -31,6 +34,12 @@ pub(super) struct WebhookState {
     pub(super) batches_ready: VecDeque<u32>,
     /// What there is for the next batch.
     pub(super) filling: Filling,
+    /// Its deliveries by age, if it drops the oldest.
+    pub(super) drop_queue: DropQueue,
+    /// How old its pending deliveries are.
+    pub(super) ages: Ages,
+    /// What its events are numbered by, once one was (`SEQUENCE`).
+    pub(super) numbers: Option<Box<Numbers>>,
 }
 
 impl WebhookState {
@@ -119,6 +128,9 @@ impl Shard {
             listed: false,
             batches_ready: VecDeque::new(),
             filling: Filling::default(),
+            drop_queue: DropQueue::default(),
+            ages: Ages::default(),
+            numbers: None,
         });
     }
 
@@ -133,6 +145,7 @@ impl Shard {
             webhook.revision = webhook.revision.wrapping_add(1);
             webhook.hold_until = Tick::default();
         }
+        let on_full_changes = webhook.definition.on_full != definition.on_full;
         let batch_changes = webhook.definition.batch != definition.batch;
         webhook.definition = definition;
         webhook.window = window;
@@ -146,6 +159,9 @@ impl Shard {
         }
         if batch_changes {
             self.recount_ready(now, slot);
+        }
+        if on_full_changes {
+            self.change_on_full(slot);
         }
         self.release_endpoint(old);
     }
@@ -190,6 +206,9 @@ impl Shard {
             counters.pending.subtract(cancelled);
             counters.in_flight.subtract(in_flight);
         }
+        let blocked = &webhook.counters(self.config.worker).lanes_blocked;
+        self.totals().deliveries.lanes_blocked.subtract(blocked.get());
+        blocked.set(0);
         webhook.definition.ledger.retire(&self.shared.full_count);
         self.actions.push_back(Action::RoomMade);
         self.release_endpoint(webhook.endpoint);

@@ -5,7 +5,8 @@
 
 use super::parse_number;
 use crate::webhooks::{
-    RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+    Format, OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions,
+    WebhookUpdate,
 };
 
 /// The words that start an option.
@@ -27,10 +28,16 @@ enum Keyword {
     Batch,
     BatchSize,
     BatchInterval,
+    OnFull,
+    Coalesce,
+    Order,
+    Format,
+    Sequence,
+    Grace,
     TlsProfile,
 }
 
-const KEYWORDS: [(&str, Keyword); 17] = [
+const KEYWORDS: &[(&str, Keyword)] = &[
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -47,19 +54,34 @@ const KEYWORDS: [(&str, Keyword); 17] = [
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
     ("BATCH_INTERVAL", Keyword::BatchInterval),
+    ("ON_FULL", Keyword::OnFull),
+    ("COALESCE", Keyword::Coalesce),
+    ("ORDER", Keyword::Order),
+    ("FORMAT", Keyword::Format),
+    ("SEQUENCE", Keyword::Sequence),
+    ("GRACE", Keyword::Grace),
     ("TLS_PROFILE", Keyword::TlsProfile),
 ];
 
 impl Keyword {
     fn from_word(word: &[u8], form: Form) -> Option<Keyword> {
         let (_, keyword) =
-            KEYWORDS.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
-        (form == Form::Update || keyword != Keyword::Url).then_some(keyword)
+            KEYWORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
+        (form == Form::Update || !keyword.is_for_update()).then_some(*keyword)
+    }
+
+    fn is_for_update(self) -> bool {
+        matches!(self, Keyword::Url | Keyword::Grace)
     }
 
     fn name(self) -> &'static str {
         KEYWORDS.iter().find(|(_, keyword)| *keyword == self).map_or("", |(name, _)| name)
     }
+}
+
+/// The words, as they are documented.
+pub(crate) fn option_words() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().map(|(name, _)| *name)
 }
 
 /// Which command the options belong to.
@@ -94,6 +116,12 @@ pub(super) struct Options {
     batch: Option<bool>,
     batch_size: Option<u32>,
     batch_interval_ms: Option<u64>,
+    on_full: Option<OnFull>,
+    coalesce: Option<bool>,
+    ordered: Option<bool>,
+    format: Option<Format>,
+    sequence: Option<bool>,
+    secret_grace_seconds: Option<u64>,
     tls_profile: Option<String>,
 }
 
@@ -149,7 +177,7 @@ impl Options {
             Keyword::Secret => set(&mut self.secret, name, text(name, values[0])?)?,
             Keyword::Signatures => {
                 let signatures = Signatures::from_name(values[0])
-                    .ok_or("ERR SIGNATURES is both, ferrite or standard")?;
+                    .ok_or("ERR SIGNATURES is both, or some of ferrite,standard,rfc9421")?;
                 set(&mut self.signatures, name, signatures)?;
             }
             Keyword::Retries => set(&mut self.retries, name, number(name, values[0])?)?,
@@ -167,6 +195,27 @@ impl Options {
             Keyword::BatchInterval => {
                 set(&mut self.batch_interval_ms, name, number(name, values[0])?)?;
             }
+            Keyword::OnFull => {
+                let on_full = OnFull::from_name(values[0])
+                    .ok_or("ERR ON_FULL is reject, drop-oldest or wait")?;
+                set(&mut self.on_full, name, on_full)?;
+            }
+            Keyword::Coalesce => {
+                let coalesce =
+                    one_of(values[0], "latest", "none").ok_or("ERR COALESCE is latest or none")?;
+                set(&mut self.coalesce, name, coalesce)?;
+            }
+            Keyword::Order => {
+                let ordered = one_of(values[0], "key", "none").ok_or("ERR ORDER is key or none")?;
+                set(&mut self.ordered, name, ordered)?;
+            }
+            Keyword::Format => {
+                let format = Format::from_name(values[0])
+                    .ok_or("ERR FORMAT is ferrite, cloudevents-structured or cloudevents-binary")?;
+                set(&mut self.format, name, format)?;
+            }
+            Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
+            Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
             Keyword::TlsProfile => set(&mut self.tls_profile, name, text(name, values[0])?)?,
             Keyword::Events => {}
         }
@@ -230,6 +279,11 @@ impl Options {
                 .unwrap_or(self.batch_size.or(self.batch_interval_ms.map(|_| 1)).is_some()),
             batch_size: self.batch_size,
             batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full.unwrap_or_default(),
+            coalesce: self.coalesce.unwrap_or_default(),
+            ordered: self.ordered.unwrap_or(true),
+            format: self.format.unwrap_or_default(),
+            sequence: self.sequence.unwrap_or_default(),
             tls_profile: self.tls_profile.filter(|name| !name.is_empty()),
         }
     }
@@ -256,6 +310,12 @@ impl Options {
             batch: self.batch,
             batch_size: self.batch_size,
             batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
+            secret_grace_seconds: self.secret_grace_seconds,
+            format: self.format,
+            sequence: self.sequence,
             tls_profile: self.tls_profile.map(|name| Some(name).filter(|name| !name.is_empty())),
         }
     }
@@ -303,14 +363,14 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
+/// Whether a word is the first of two, in any case; `None`: neither.
+fn one_of(value: &[u8], yes: &str, no: &str) -> Option<bool> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+    if is(yes) { Some(true) } else { is(no).then_some(false) }
+}
+
 fn yes_or_no(name: &str, value: &[u8]) -> Result<bool, String> {
-    if value.eq_ignore_ascii_case(b"true") {
-        Ok(true)
-    } else if value.eq_ignore_ascii_case(b"false") {
-        Ok(false)
-    } else {
-        Err(format!("ERR {name} is true or false"))
-    }
+    one_of(value, "true", "false").ok_or_else(|| format!("ERR {name} is true or false"))
 }
 
 fn unknown_option(word: &[u8], after_secret: bool, form: Form) -> String {
@@ -332,7 +392,7 @@ fn shown(word: &[u8]) -> String {
 fn option_names(form: Form) -> String {
     let names: Vec<&str> = KEYWORDS
         .iter()
-        .filter(|(_, keyword)| form == Form::Update || *keyword != Keyword::Url)
+        .filter(|(_, keyword)| form == Form::Update || !keyword.is_for_update())
         .map(|(name, _)| *name)
         .collect();
     names.join(" ")
@@ -365,7 +425,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE Tls_Profile lab",
+             FALSE format CloudEvents-Binary SEQUENCE True Tls_Profile lab",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
@@ -377,7 +437,8 @@ mod tests {
         assert_eq!((options.retries, options.retry_delay_ms), (5, Some(1000)));
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
-        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::Ferrite));
+        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::FERRITE));
+        assert_eq!((options.format, options.sequence), (Format::CloudEventsBinary, true));
         assert_eq!(options.tls_profile.as_deref(), Some("lab"));
     }
 
@@ -394,6 +455,10 @@ mod tests {
         assert_eq!(update.auth, Some(None));
         assert_eq!(update.url.as_deref(), Some("http://x/"));
         assert_eq!(update.events, Some(vec![WebhookEvent::Set]));
+        let update = parse("SECRET s GRACE 60 FORMAT ferrite SEQUENCE false", Form::Update);
+        let update = update.unwrap_or_else(|message| panic!("{message}")).into_update();
+        assert_eq!((update.secret_grace_seconds, update.sequence), (Some(60), Some(false)));
+        assert_eq!(update.format, Some(Format::Ferrite));
         let update = Options::parse(&[b"SECRET", b""], Form::Update);
         assert_eq!(update.unwrap_or_else(|m| panic!("{m}")).into_update().secret, Some(None));
     }
@@ -411,7 +476,14 @@ mod tests {
             ("RETRY_BACKOFF never", "RETRY_BACKOFF is fixed, linear or exponential"),
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
             ("BATCH_SIZE many", "value of BATCH_SIZE is not an integer"),
+            ("ON_FULL explode", "ON_FULL is reject, drop-oldest or wait"),
+            ("COALESCE all", "COALESCE is latest or none"),
+            ("ORDER me", "ORDER is key or none"),
             ("BATCH maybe", "BATCH is true or false"),
+            ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
+            ("SEQUENCE 1", "SEQUENCE is true or false"),
+            ("SIGNATURES none", "SIGNATURES is both, or some of ferrite,standard,rfc9421"),
+            ("SECRET s GRACE 5", "no option"),
             ("HEADER X-A", "HEADER takes a name and a value"),
             ("AUTH none", "AUTH takes 'bearer <token>'"),
         ] {

@@ -75,7 +75,7 @@ pub(super) fn list(reply: &mut Reply<'_>, webhooks: &[WebhookInfo]) {
 }
 
 /// The counters beside deliveries and failures.
-fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 9] {
+fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 10] {
     [
         ("triggered", Value::Number(stats.triggered)),
         ("delivered", Value::Number(stats.delivered)),
@@ -83,6 +83,7 @@ fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 9] {
         ("in_flight", Value::Number(stats.in_flight)),
         ("dropped", Value::Number(stats.dropped)),
         ("cancelled", Value::Number(stats.cancelled)),
+        ("coalesced", Value::Number(stats.coalesced)),
         ("attempts", Value::Number(stats.attempts)),
         ("failed_attempts", Value::Number(stats.failed_attempts)),
         ("avg_latency_ms", Value::Number(stats.latency_us_avg / 1000)),
@@ -110,6 +111,15 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("batch", Value::Text(if info.batch { "yes" } else { "no" })),
         ("batch_size", Value::Number(u64::from(info.batch_size))),
         ("batch_interval_ms", Value::Number(info.batch_interval_ms)),
+        ("on_full", Value::Text(info.on_full.name())),
+        ("coalesce", Value::Text(if info.coalesce { "latest" } else { "none" })),
+        ("order", Value::Text(if info.ordered { "key" } else { "none" })),
+        ("format", Value::Text(info.format.name())),
+        ("sequence", Value::Text(if info.sequence { "yes" } else { "no" })),
+        ("key_id", Value::or_nothing(info.key_id.as_deref(), Value::Text)),
+        ("public_key", Value::or_nothing(info.public_key.as_deref(), Value::Text)),
+        ("old_secrets", Value::Number(info.old_secrets as u64)),
+        ("old_secrets_until", Value::or_nothing(info.old_secrets_until_us, Value::Time)),
         ("tls_profile", Value::or_nothing(info.tls_profile.as_deref(), Value::Text)),
     ]);
     fields.extend(more_counters(stats));
@@ -143,6 +153,7 @@ pub(super) fn engine_stats(reply: &mut Reply<'_>, stats: &EngineStats, events_re
             ("triggered", Value::Number(totals.triggered)),
             ("dropped_deliveries", Value::Number(totals.dropped)),
             ("cancelled_deliveries", Value::Number(totals.cancelled)),
+            ("coalesced_deliveries", Value::Number(totals.coalesced)),
             ("in_flight_deliveries", Value::Number(totals.in_flight)),
             ("attempts", Value::Number(totals.attempts)),
             ("failed_attempts", Value::Number(totals.failed_attempts)),

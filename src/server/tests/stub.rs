@@ -3,7 +3,7 @@
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
     DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue, Failure,
-    RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
+    OnFull, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
     WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
@@ -75,6 +75,7 @@ const STATS: WebhookStats = WebhookStats {
     delivered: 4,
     failures: 3,
     dropped: 0,
+    coalesced: 0,
     cancelled: 0,
     pending: 2,
     in_flight: 1,
@@ -85,7 +86,7 @@ const STATS: WebhookStats = WebhookStats {
 };
 
 impl Engine for StubEngine {
-    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+    fn offer(&self, event: &EventRef<'_>, _: bool) -> Result<bool, WebhookError> {
         let mut state = self.state();
         if event.key == b"huge" {
             return Err(WebhookError::EventTooLarge { bytes: 2, limit: 1 });
@@ -180,6 +181,15 @@ impl Engine for StubEngine {
             batch: false,
             batch_size: 100,
             batch_interval_ms: 1000,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
+            format: options.format,
+            sequence: options.sequence,
+            key_id: None,
+            public_key: None,
+            old_secrets: 0,
+            old_secrets_until_us: None,
             tls_profile: None,
             stats: STATS,
         })

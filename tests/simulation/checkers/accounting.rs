@@ -15,6 +15,7 @@ struct Books {
     dead: u64,
     dropped: u64,
     cancelled: u64,
+    coalesced: u64,
     pending: u64,
     attempts: u64,
     failed_attempts: u64,
@@ -28,6 +29,7 @@ impl Books {
             dead: tally.dead,
             dropped: tally.dropped,
             cancelled: tally.cancelled,
+            coalesced: tally.coalesced,
             pending: tally.pending,
             attempts: tally.attempts,
             failed_attempts: tally.failed_attempts,
@@ -35,7 +37,8 @@ impl Books {
     }
 
     fn balance(&self) -> bool {
-        self.triggered == self.delivered + self.dead + self.dropped + self.cancelled + self.pending
+        let ended = self.delivered + self.dead + self.dropped + self.cancelled + self.coalesced;
+        self.triggered == ended + self.pending
     }
 
     fn plus(self, other: Books) -> Books {
@@ -45,6 +48,7 @@ impl Books {
             dead: self.dead + other.dead,
             dropped: self.dropped + other.dropped,
             cancelled: self.cancelled + other.cancelled,
+            coalesced: self.coalesced + other.coalesced,
             pending: self.pending + other.pending,
             attempts: self.attempts + other.attempts,
             failed_attempts: self.failed_attempts + other.failed_attempts,
@@ -76,6 +80,10 @@ impl Ledgers {
                     books.triggered += 1;
                     *(if wanted.dropped { &mut books.dropped } else { &mut books.pending }) += 1;
                 }
+            }
+            Happening::Coalesced { shard, webhook, .. } => {
+                let books = self.books.entry((*webhook, *shard)).or_default();
+                (books.coalesced, books.pending) = (books.coalesced + 1, books.pending - 1);
             }
             Happening::Ended(Ended {
                 end: End::Stale | End::TakenBack,

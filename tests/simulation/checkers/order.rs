@@ -3,6 +3,7 @@
 use super::super::faults::Plan;
 use super::super::history::{Ended, Entry, Happening, History, RequestName, Sent};
 use super::at;
+use super::attempts::Known;
 use ferrite::core::ledger::DeliveryOutcome;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,6 +21,13 @@ impl Lanes {
                 for wanted in wanted.iter().filter(|wanted| !wanted.dropped) {
                     let lane = self.lanes.entry((wanted.webhook, *key));
                     lane.or_insert_with(|| (*shard, VecDeque::new())).1.push_back(*event);
+                }
+            }
+            Happening::Coalesced { webhook, key, .. } => {
+                if let Some((_, events)) = self.lanes.get_mut(&(*webhook, *key)) {
+                    let latest = events.pop_back();
+                    events.pop_back();
+                    events.extend(latest);
                 }
             }
             Happening::Attempt(attempt) if attempt.outcome != DeliveryOutcome::Failed => {
@@ -50,9 +58,14 @@ impl Lanes {
 /// batch, the oldest ones, in their order.
 pub fn order(history: &History, _: &Plan) -> Result<(), String> {
     let mut lanes = Lanes::default();
+    let mut known = Known::default();
     for entry in &history.entries {
         lanes.follow(entry);
+        known.follow(entry);
         let Happening::Sent(sent) = &entry.what else { continue };
+        if known.of(sent.shard, sent.name.webhook).is_some_and(|terms| !terms.ordered) {
+            continue;
+        }
         for (webhook, key) in sent.lanes() {
             let of_lane = sent.carried.iter().filter(|carried| carried.key == key);
             let events: Vec<u32> = of_lane.map(|carried| carried.event).collect();
@@ -70,9 +83,15 @@ pub fn order(history: &History, _: &Plan) -> Result<(), String> {
 /// known to the shard to be dead.
 pub fn overlap(history: &History, _: &Plan) -> Result<(), String> {
     let mut open: BTreeMap<(u32, u32), (u32, RequestName)> = BTreeMap::new();
+    let mut known = Known::default();
     for entry in &history.entries {
+        known.follow(entry);
         match &entry.what {
             Happening::Sent(sent) if sent.event.is_some() => {
+                let terms = known.of(sent.shard, sent.name.webhook);
+                if terms.is_some_and(|terms| !terms.ordered) {
+                    continue;
+                }
                 for lane in sent.lanes() {
                     if let Some((other, _)) = open.insert(lane, (sent.link, sent.name)) {
                         let message = format!("link {other} is still busy with a lane of {sent:?}");
@@ -93,7 +112,16 @@ pub fn overlap(history: &History, _: &Plan) -> Result<(), String> {
 pub fn invention(history: &History, _: &Plan) -> Result<(), String> {
     let mut pending: BTreeSet<(u32, u32, u32)> = BTreeSet::new();
     let mut carried_by: BTreeMap<RequestName, Sent> = BTreeMap::new();
+    let mut lanes = Lanes::default();
     for entry in &history.entries {
+        if let Happening::Coalesced { webhook, key, .. } = &entry.what {
+            // The one before the latest is nobody's any more.
+            let events: Vec<u32> = lanes.first(*webhook, *key).collect();
+            if let Some(&gone) = events.iter().nth_back(1) {
+                pending.remove(&(*webhook, *key, gone));
+            }
+        }
+        lanes.follow(entry);
         match &entry.what {
             Happening::Accepted { event, key, wanted, .. } => {
                 let taken = wanted.iter().filter(|wanted| !wanted.dropped);
