@@ -7,7 +7,9 @@ use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
-use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
+use ferrite::core::shard::{
+    Action, BreakerPolicy, ConnectionId, Isolation, Shard, ShardConfig, Shared, Step,
+};
 use ferrite::core::signature::Signatures;
 use ferrite::inbox::Doorbell;
 use ferrite::registry::{Auth, Registry, RegistryConfig, Settings};
@@ -75,6 +77,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         timeout_ms: 5000,
         concurrency: 64,
         pipeline: 1,
+        final_statuses: Vec::new(),
     };
     registry.create("w", settings, 0).unwrap();
     registry
@@ -100,6 +103,11 @@ impl Rig {
             endpoint_connections_max: 1,
             connections_max: 1024,
             idle_timeout_ms: FOR_EVER_MS,
+            isolation: Isolation {
+                // Nothing but failures comes in some parts.
+                breaker: BreakerPolicy { failures: u32::MAX, ..BreakerPolicy::default() },
+                ..Isolation::default()
+            },
         };
         let snapshot = registry.published().load_full();
         Rig {

@@ -69,6 +69,8 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Statuses that are not tried again.
+    pub final_statuses: Vec<u16>,
 }
 
 impl fmt::Debug for Settings {
@@ -187,8 +189,28 @@ impl Settings {
             pipeline: self.pipeline,
             since_generation,
             ledger,
+            final_statuses: check_final_statuses(&self.final_statuses)?,
         })
     }
+}
+
+/// Only failures can be final, and 410 disables the webhook.
+fn check_final_statuses(statuses: &[u16]) -> Result<Box<[u16]>, SettingsError> {
+    for status in statuses {
+        match status {
+            410 => return Err(invalid("410 cannot be a final status: it disables the webhook")),
+            200..=299 => return Err(invalid("2xx cannot be a final status: it is success")),
+            300..=599 => {}
+            _ => return Err(invalid("a final status must be between 300 and 599")),
+        }
+    }
+    let mut statuses = statuses.to_vec();
+    statuses.sort_unstable();
+    statuses.dedup();
+    if statuses.len() > limits::FINAL_STATUSES_MAX {
+        return Err(invalid(format!("at most {} final statuses", limits::FINAL_STATUSES_MAX)));
+    }
+    Ok(statuses.into_boxed_slice())
 }
 
 #[cfg(test)]
@@ -211,6 +233,16 @@ mod tests {
             assert_eq!(host_is_allowed(host, &allowed), verdict, "{host}");
         }
         assert!(host_is_allowed("anything", &[]));
+    }
+
+    #[test]
+    fn only_failures_that_are_retried_can_be_final() {
+        let check = |statuses: &[u16]| check_final_statuses(statuses).map(Vec::from);
+        assert_eq!(check(&[422, 400, 422]), Ok(vec![400, 422]));
+        assert_eq!(check(&[]), Ok(vec![]));
+        for status in [0, 100, 199, 200, 204, 299, 410, 600, 999] {
+            assert!(check(&[400, status]).is_err(), "{status}");
+        }
     }
 
     #[test]

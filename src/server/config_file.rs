@@ -87,6 +87,11 @@ struct Delivery {
     max_retry_delay_ms: Option<u64>,
     retry_jitter: Option<f64>,
     concurrency: Option<u32>,
+    max_retry_after_ms: Option<u64>,
+    breaker_failures: Option<u32>,
+    breaker_open_ms: Option<u64>,
+    breaker_open_max_ms: Option<u64>,
+    auto_disable_after_ms: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -288,7 +293,28 @@ fn apply_delivery(
         delivery.concurrency,
         &key("concurrency"),
         (1, limits::CONCURRENCY_MAX),
-    )
+    )?;
+    put_within(
+        &mut config.max_retry_after_ms,
+        delivery.max_retry_after_ms,
+        &key("max_retry_after_ms"),
+        delays,
+    )?;
+    put(&mut config.breaker_failures, delivery.breaker_failures);
+    put_within(
+        &mut config.breaker_open_ms,
+        delivery.breaker_open_ms,
+        &key("breaker_open_ms"),
+        (1, limits::RETRY_DELAY_MS_MAX),
+    )?;
+    put_within(
+        &mut config.breaker_open_max_ms,
+        delivery.breaker_open_max_ms,
+        &key("breaker_open_max_ms"),
+        (1, limits::RETRY_DELAY_MS_MAX),
+    )?;
+    put(&mut config.auto_disable_after_ms, delivery.auto_disable_after_ms);
+    Ok(())
 }
 
 fn apply_workers(

@@ -58,6 +58,11 @@ fn every_key_is_taken() {
         [webhooks.delivery]
         retry_jitter = 0.5
         concurrency = 2
+        max_retry_after_ms = 1000
+        breaker_failures = 3
+        breaker_open_ms = 4
+        breaker_open_max_ms = 5
+        auto_disable_after_ms = 6
         [webhooks.queue]
         ring_events = 64
         [webhooks.security]
@@ -79,6 +84,10 @@ fn every_key_is_taken() {
     assert_eq!((settings.databases, settings.maxclients), (2, 5));
     assert_eq!(settings.webhooks.workers.pin_cores, [0, 1]);
     assert!(settings.webhooks.workers.force_epoll);
+    let delivery = &settings.webhooks.delivery;
+    assert_eq!((delivery.max_retry_after_ms, delivery.auto_disable_after_ms), (1000, 6));
+    let breaker = (delivery.breaker_failures, delivery.breaker_open_ms);
+    assert_eq!((breaker, delivery.breaker_open_max_ms), ((3, 4), 5));
     assert!(!format!("{settings:?}").contains("\"p\""));
 }
 

@@ -14,7 +14,7 @@ use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
-use crate::core::shard::{ShardConfig, Shared, TestOutcome};
+use crate::core::shard::{BreakerPolicy, Isolation, ShardConfig, Shared, TestOutcome};
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
 use crate::io::DriverKind;
@@ -129,6 +129,7 @@ impl Engine {
                     endpoint_connections_max: options.max_connections_per_endpoint,
                     connections_max: options.max_connections,
                     idle_timeout_ms: options.idle_timeout_ms,
+                    isolation: isolation_of(&self.config.delivery),
                 },
                 shared: self.shared.clone(),
                 published: published.clone(),
@@ -207,6 +208,7 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            final_statuses: options.final_statuses,
         }
     }
 
@@ -217,7 +219,7 @@ impl Engine {
     }
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
-        self.registry()?.set_status(name, status)?;
+        self.registry()?.set_status(name, status, unix_us())?;
         self.poke_workers();
         Ok(())
     }
@@ -461,6 +463,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             limits::RETRY_DELAY_MS_MAX
         ));
     }
+    for (name, value) in [
+        ("max_retry_after_ms", delivery.max_retry_after_ms),
+        ("breaker_open_ms", delivery.breaker_open_ms),
+        ("breaker_open_max_ms", delivery.breaker_open_max_ms),
+    ] {
+        if value > limits::RETRY_DELAY_MS_MAX {
+            return wrong(&format!("{name} must be at most {}", limits::RETRY_DELAY_MS_MAX));
+        }
+    }
     if config.queue.ring_events > limits::RING_EVENTS_MAX {
         return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
@@ -475,6 +486,18 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         }
     }
     Ok(())
+}
+
+fn isolation_of(config: &super::DeliveryConfig) -> Isolation {
+    Isolation {
+        retry_after_ms_max: config.max_retry_after_ms,
+        breaker: BreakerPolicy {
+            failures: config.breaker_failures,
+            open_ms: config.breaker_open_ms,
+            open_ms_max: config.breaker_open_max_ms.max(config.breaker_open_ms),
+        },
+        auto_disable_after_ms: config.auto_disable_after_ms,
+    }
 }
 
 fn mask_of(events: &[super::WebhookEvent]) -> EventMask {
@@ -508,6 +531,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.final_statuses, update.final_statuses);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -529,6 +553,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
 
 fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let (settings, ledger) = (&webhook.settings, &webhook.definition.ledger);
+    let (breaker, hold_until_us) = ledger.gates();
     WebhookInfo {
         name,
         url: settings.url.clone(),
@@ -547,6 +572,10 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
+        status_since_us: ledger.status_since_us().unwrap_or(webhook.created_at_us),
+        retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
+        breaker,
+        final_statuses: webhook.definition.final_statuses.to_vec(),
     }
 }
 

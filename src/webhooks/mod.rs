@@ -13,7 +13,7 @@ mod trigger;
 
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
-pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
+pub use crate::core::ledger::{BreakerState, DeliveryOutcome, WebhookStatus};
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};

@@ -57,6 +57,9 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// Statuses of 300 to 599 after which a delivery is given up at once, without retries, beside
+    /// those that never are retried. 410 cannot be one: it disables the webhook.
+    pub final_statuses: Vec<u16>,
 }
 
 impl WebhookOptions {
@@ -79,6 +82,7 @@ impl Default for WebhookOptions {
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            final_statuses: Vec::new(),
         }
     }
 }
@@ -100,6 +104,7 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("final_statuses", &self.final_statuses)
             .finish()
     }
 }
@@ -133,6 +138,8 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// Replaces the statuses after which a delivery is given up at once.
+    pub final_statuses: Option<Vec<u16>>,
 }
 
 impl fmt::Debug for WebhookUpdate {

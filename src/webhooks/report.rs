@@ -1,6 +1,8 @@
 //! What the engine tells about itself.
 
-use super::{DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus};
+use super::{
+    BreakerState, DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus,
+};
 
 /// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,6 +72,14 @@ pub struct WebhookInfo {
     pub pipeline: u32,
     /// Its counters.
     pub stats: WebhookStats,
+    /// Since when it has its status, in microseconds since 1970.
+    pub status_since_us: u64,
+    /// Until when its endpoint asked to be left alone (`Retry-After`), in microseconds since 1970.
+    pub retry_after_until_us: Option<u64>,
+    /// Where the circuit breaker of its endpoint stands: the worst of the workers'.
+    pub breaker: BreakerState,
+    /// Statuses after which a delivery is given up at once.
+    pub final_statuses: Vec<u16>,
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

@@ -56,6 +56,7 @@ pub struct Order {
     pub concurrency: u32,
     pub pipeline: u32,
     pub secret: Option<String>,
+    pub final_status: Option<u16>,
 }
 
 /// The world's own matching: a name, or the beginning of names.
@@ -85,6 +86,7 @@ impl World {
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            final_statuses: order.final_status.into_iter().collect(),
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -130,7 +132,9 @@ impl World {
 
     pub fn set_status(&mut self, webhook: u32, status: WebhookStatus) {
         self.note(Happening::StatusSet { webhook, active: status == WebhookStatus::Active });
-        self.registry.set_status(&self.lives[webhook as usize].name, status).expect("it is there");
+        self.registry
+            .set_status(&self.lives[webhook as usize].name, status, WALL_START_US + self.now)
+            .expect("it is there");
         self.published();
     }
 
@@ -151,6 +155,7 @@ impl World {
                     pipeline: life.settings.pipeline,
                     endpoint: life.endpoint,
                     revision: life.revision,
+                    final_status: life.settings.final_statuses.first().copied(),
                 },
             }
         });
@@ -311,6 +316,7 @@ impl World {
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
+            final_status: self.dice.pick(&[None, None, Some(400), Some(500), Some(503)]),
         }
     }
 
@@ -344,6 +350,7 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    settings.final_statuses = order.final_status.into_iter().collect();
                 });
             }
             2 if faults.deletes => {

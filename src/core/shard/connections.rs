@@ -106,6 +106,8 @@ enum Writing {
 pub(super) struct Connection {
     generation: u32,
     pub(super) endpoint: usize,
+    /// The gate of its endpoint, which may outlive the pool.
+    gate: usize,
     /// Under way, the oldest first: answers come in this order.
     pub(super) exchanges: VecDeque<Exchange>,
     /// How many of them, the oldest, the driver has taken to write: only after that can bytes be
@@ -125,10 +127,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(generation: u32, endpoint: usize) -> Self {
+    pub(super) fn new(generation: u32, endpoint: usize, gate: usize) -> Self {
         Connection {
             generation,
             endpoint,
+            gate,
             exchanges: VecDeque::new(),
             written: 0,
             writing: Writing::Over,
@@ -374,6 +377,8 @@ impl Shard {
         connection.answered = connection.answered.saturating_add(1);
         let snippet = connection.reader.take_snippet();
         connection.reader.reset();
+        let gate = connection.gate;
+        self.hear(now, gate, &exchange.job, &Ok(response));
         let began = exchange.began();
         self.endpoints[endpoint].has_enough = false;
         self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, Ok(response), &snippet);
@@ -460,6 +465,7 @@ impl Shard {
         if let Some(exchange) = connection.exchanges.pop_front() {
             let began = exchange.began();
             let snippet = connection.reader.snippet();
+            self.hear(now, connection.gate, &exchange.job, &outcome);
             self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, outcome, snippet);
         }
         self.take_back(now.tick, connection.exchanges);
@@ -474,11 +480,12 @@ impl Shard {
     pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
         // All go before any is made up for: nothing must be given to one that is about to go.
         let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
-        for Connection { endpoint, exchanges, .. } in ended {
+        for Connection { endpoint, gate, exchanges, .. } in ended {
             let (expired, others): (VecDeque<_>, VecDeque<_>) =
                 exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
             for exchange in expired {
                 let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
+                self.hear(now, gate, &exchange.job, &timeout);
                 self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
             }
             self.take_back(now.tick, others);

@@ -20,9 +20,12 @@
 //! costs the others nothing. What is looked through, now and then, are connections (when a
 //! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
+mod breaker;
 mod connections;
 mod endpoints;
+mod gates;
 mod intake;
+mod isolation;
 mod lanes;
 mod salvage;
 mod settle;
@@ -30,7 +33,9 @@ mod stale;
 mod timers;
 mod webhooks;
 
+pub use breaker::BreakerPolicy;
 pub use connections::{Closed, ConnectionId, Step, Target};
+pub use isolation::Isolation;
 pub use settle::TestOutcome;
 
 use super::ledger::Counters;
@@ -40,6 +45,7 @@ use crate::base::random::Random;
 use crate::base::time::Tick;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
+use gates::Gates;
 use hashbrown::HashTable;
 use lanes::{Delivery, EventRecord, Lane};
 use slab::Slab;
@@ -66,6 +72,8 @@ pub struct ShardConfig {
     pub connections_max: usize,
     /// An idle connection is closed after this long.
     pub idle_timeout_ms: u64,
+    /// How far endpoints that misbehave are borne with.
+    pub isolation: Isolation,
 }
 
 /// What the shards of one engine share with each other and with the callers.
@@ -151,6 +159,7 @@ pub struct Shard {
     times: TimeWriter,
     /// The body that is being written.
     body: Vec<u8>,
+    gates: Gates,
 }
 
 impl Shard {
@@ -179,6 +188,7 @@ impl Shard {
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
             body: Vec::new(),
+            gates: Gates::default(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

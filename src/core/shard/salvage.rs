@@ -42,24 +42,17 @@ impl Shard {
         }
         fresh.recount();
         fresh.keep_waiting(&self);
+        fresh.keep_gates(now.tick, &self);
         self.fail_tests(now, &mut fresh);
         fresh.totals().restarts.add(1);
         fresh.pump_all(now.tick);
         fresh
     }
 
-    /// Retries wait as long as they would have, and endpoints that asked for a pause get it: a
-    /// breakdown must not turn into a storm.
+    /// Retries wait as long as they would have: a breakdown must not turn into a storm.
     fn keep_waiting(&mut self, old: &Shard) {
-        for (slot, webhook) in self.webhooks.iter_mut().enumerate() {
-            let Some(webhook) = webhook else { continue };
+        for webhook in self.webhooks.iter_mut().flatten() {
             webhook.ready = ReadyList::default();
-            if let Some(Some(old)) = old.webhooks.get(slot)
-                && old.definition.id == webhook.definition.id
-            {
-                webhook.hold_until = old.hold_until;
-                self.timers.hold_over(old.hold_until, slot as u32);
-            }
         }
         let due = old.retries_due();
         for lane in self.lanes.iter().map(|(index, _)| index as u32).collect::<Vec<_>>() {

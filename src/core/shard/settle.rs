@@ -4,10 +4,9 @@ use super::connections::Job;
 use super::lanes::LaneState;
 use super::{Action, Shard};
 use crate::base::id::EventId;
-use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
-use crate::core::http::response::{Response, RetryAfter};
+use crate::core::http::response::{DeliveryWish, Response};
 use crate::core::ledger::{AttemptRecord, DeliveryOutcome, WebhookStatus};
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
@@ -52,7 +51,7 @@ pub(super) struct Began {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Delivered,
-    /// The endpoint is gone: the webhook is disabled unless it has moved on meanwhile; the
+    /// The endpoint wants no more: the webhook is disabled unless it has moved on meanwhile; the
     /// delivery stays, nothing is counted.
     Gone,
     Again,
@@ -60,8 +59,6 @@ enum Verdict {
 }
 
 const STATUS_GONE: u16 = 410;
-const STATUS_TOO_MANY_REQUESTS: u16 = 429;
-const STATUS_UNAVAILABLE: u16 = 503;
 
 /// Why an answer is a failure, if it is one: success is 200 to 299, nothing else.
 fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
@@ -119,9 +116,13 @@ impl Shard {
         let delivery = &mut self.deliveries[self.lanes[lane as usize].head() as usize];
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         let failure = failure_of(outcome);
+        let wish = outcome.as_ref().ok().and_then(|response| response.wish);
         let verdict = match failure {
             None => Verdict::Delivered,
             Some(Failure::Status(STATUS_GONE)) => Verdict::Gone,
+            Some(_) if wish == Some(DeliveryWish::Disable) => Verdict::Gone,
+            Some(_) if wish == Some(DeliveryWish::AbortMessage) => Verdict::Dead,
+            Some(Failure::Status(status)) if webhook.definition.is_final(status) => Verdict::Dead,
             Some(_) if delivery.attempts() < webhook.definition.retry.retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
@@ -172,9 +173,8 @@ impl Shard {
             }
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
-        let speaks_for_it = began.revision == webhook.revision;
-        if speaks_for_it {
-            self.hold_if_asked(now, slot, outcome);
+        if began.revision == webhook.revision {
+            self.stop_if_due(now, slot, failure, wish);
         }
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
@@ -182,14 +182,7 @@ impl Shard {
                 self.update_full(slot);
             }
             Verdict::Again => self.wait_for_retry(now.tick, slot, lane, attempts),
-            Verdict::Gone => {
-                if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
-                    webhook.definition.ledger.set_status(WebhookStatus::Gone);
-                    // Callers that wait for its full queue need not wait for it any more.
-                    self.actions.push_back(Action::RoomMade);
-                }
-                self.ready_at_front(lane);
-            }
+            Verdict::Gone => self.ready_at_front(lane),
         }
         // The window has room again for its other lanes, also when it has left the endpoint.
         if let Some(webhook) = &self.webhooks[slot as usize] {
@@ -206,23 +199,33 @@ impl Shard {
         self.timers.lane_due(Tick(now.0.saturating_add(delay_us)), lane, state.generation);
     }
 
-    /// Obeys `Retry-After`: nothing is sent to this endpoint before.
-    fn hold_if_asked(&mut self, now: Now, slot: u32, outcome: &Result<Response, Failure>) {
-        let Ok(Response { status, retry_after: Some(retry_after), .. }) = outcome else { return };
-        if !matches!(*status, STATUS_TOO_MANY_REQUESTS | STATUS_UNAVAILABLE) {
-            return;
-        }
-        let wait_ms = match *retry_after {
-            RetryAfter::Seconds(seconds) => seconds.saturating_mul(1000),
-            RetryAfter::UnixSeconds(at) => {
-                at.saturating_mul(1000).saturating_sub(now.unix_us / 1000)
+    /// Disables a webhook whose endpoint wants that, or which has failed for too long.
+    fn stop_if_due(
+        &mut self,
+        now: Now,
+        slot: u32,
+        failure: Option<Failure>,
+        wish: Option<DeliveryWish>,
+    ) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let ledger = &webhook.definition.ledger;
+        let reason = match failure {
+            _ if wish == Some(DeliveryWish::Disable) => WebhookStatus::Refused,
+            None => return ledger.note_success(),
+            Some(Failure::Status(STATUS_GONE)) => WebhookStatus::Gone,
+            Some(_) => {
+                let failing_us = ledger.note_failure(now.tick);
+                let allowed_ms = self.config.isolation.auto_disable_after_ms;
+                if allowed_ms == 0 || failing_us < allowed_ms.saturating_mul(1000) {
+                    return;
+                }
+                WebhookStatus::Failing
             }
         };
-        let until = now.tick.plus_ms(wait_ms.min(limits::RETRY_DELAY_MS_MAX));
-        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        if until > webhook.hold_until {
-            webhook.hold_until = until;
-            self.timers.hold_over(until, slot);
+        if ledger.disable(reason, now.unix_us) {
+            tracing::warn!("webhook {} is {}", webhook.definition.name, reason.name());
+            // Callers that wait for its full queue need not wait for it any more.
+            self.actions.push_back(Action::RoomMade);
         }
     }
 

@@ -26,8 +26,8 @@ impl Shard {
     }
 
     /// Moves the oldest lane of a stale connection to a new one, and takes the others back. If the
-    /// webhook has been given another endpoint meanwhile, or has been stopped or put on hold, the
-    /// lane waits its turn instead.
+    /// webhook has been given another endpoint meanwhile, or has been stopped, or its endpoint must
+    /// not be sent to, the lane waits its turn instead.
     pub(super) fn send_again(&mut self, now: Tick, index: usize) {
         let endpoint = self.connections[index].endpoint;
         let mut exchanges = std::mem::take(&mut self.connections[index].exchanges);
@@ -37,7 +37,10 @@ impl Shard {
         };
         let slot = self.lanes[lane as usize].key.slot;
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.endpoint == endpoint && webhook.is_welcome(now) {
+        if webhook.endpoint == endpoint
+            && webhook.is_active()
+            && self.may_send_again(now, endpoint, lane)
+        {
             exchanges.pop_front();
             self.count_as_resent(slot);
             // The new connection is made before the old one goes, so that the endpoint stays.
@@ -63,6 +66,7 @@ impl Shard {
             let Job::Lane(lane) = exchange.job else { continue };
             let slot = self.lanes[lane as usize].key.slot;
             self.count_as_resent(slot);
+            self.lose_probe(lane);
             self.ready_at_front(lane);
             endpoints.extend(self.webhooks[slot as usize].as_ref().map(|webhook| webhook.endpoint));
         }
@@ -112,6 +116,7 @@ impl Shard {
         }
         let worker = self.config.worker;
         let count = withdrawn.len();
+        withdrawn.iter().for_each(|&lane| self.lose_probe(lane));
         withdrawn.into_iter().rev().for_each(|lane| self.ready_at_front(lane));
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight -= count as u32;

@@ -11,8 +11,8 @@ use std::collections::{BinaryHeap, HashMap};
 enum Due {
     /// The head of a lane may be tried again.
     Lane { lane: u32, generation: u32 },
-    /// A webhook may send again.
-    Hold { slot: u32 },
+    /// An endpoint may be sent to again.
+    Gate { gate: usize },
 }
 
 /// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
@@ -35,8 +35,8 @@ impl Timers {
         self.heap.push(Reverse((at, Due::Lane { lane, generation })));
     }
 
-    pub(super) fn hold_over(&mut self, at: Tick, slot: u32) {
-        self.heap.push(Reverse((at, Due::Hold { slot })));
+    pub(super) fn gate_due(&mut self, at: Tick, gate: usize) {
+        self.heap.push(Reverse((at, Due::Gate { gate })));
     }
 
     pub(super) fn exchange_due(&mut self, at: Tick) {
@@ -76,9 +76,9 @@ impl Shard {
         }
         while let Some(due) = self.timers.pop_due(now.tick) {
             let slot = match due {
-                Due::Hold { slot } => {
-                    self.list_webhook(slot);
-                    slot
+                Due::Gate { gate } => {
+                    self.look_at_gate(now.tick, gate);
+                    continue;
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {
                     Some(waiting)

@@ -1,5 +1,6 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
+use super::breaker::Admission;
 use super::connections::{Exchange, Job};
 use super::lanes::ReadyList;
 use super::{Action, Shard};
@@ -21,8 +22,6 @@ pub(super) struct WebhookState {
     pub(super) in_flight: u32,
     /// This shard's part of the webhook's concurrency.
     window: u32,
-    /// Nothing is sent before: the endpoint asked for it (`Retry-After`).
-    pub(super) hold_until: Tick,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
 }
@@ -33,13 +32,13 @@ impl WebhookState {
         self.window.saturating_sub(self.in_flight)
     }
 
-    fn may_send(&self, now: Tick) -> bool {
-        self.in_flight < self.window && !self.ready.is_empty() && self.is_welcome(now)
+    fn may_send(&self) -> bool {
+        self.in_flight < self.window && !self.ready.is_empty() && self.is_active()
     }
 
-    /// Whether the endpoint may be sent to: nobody has stopped it, and it has not asked to wait.
-    pub(super) fn is_welcome(&self, now: Tick) -> bool {
-        self.hold_until <= now && self.definition.ledger.status() == WebhookStatus::Active
+    /// Whether nobody has stopped it.
+    pub(super) fn is_active(&self) -> bool {
+        self.definition.ledger.status() == WebhookStatus::Active
     }
 
     pub(super) fn counters(&self, worker: usize) -> &Counters {
@@ -96,9 +95,9 @@ impl Shard {
             ready: ReadyList::default(),
             in_flight: 0,
             window,
-            hold_until: Tick::default(),
             listed: false,
         });
+        self.publish_gate(slot as u32);
     }
 
     fn change_webhook(&mut self, slot: u32, definition: Arc<Definition>) {
@@ -108,9 +107,8 @@ impl Shard {
         if webhook.definition.target != definition.target
             || webhook.definition.head != definition.head
         {
-            // What the old endpoint asked for, or will yet ask for, is not the new one's wish.
+            // What the old place will yet say of the webhook is not for the new one.
             webhook.revision = webhook.revision.wrapping_add(1);
-            webhook.hold_until = Tick::default();
         }
         webhook.definition = definition;
         webhook.window = window;
@@ -123,6 +121,7 @@ impl Shard {
             self.withdraw_unwritten(slot, old);
         }
         self.release_endpoint(old);
+        self.publish_gate(slot);
     }
 
     /// Ends the connections that carry deliveries of `slot`, which is no more.
@@ -159,6 +158,7 @@ impl Shard {
             .filter(|(_, lane)| lane.key.slot == slot)
             .map(|(index, _)| index as u32)
             .collect();
+        lanes.iter().for_each(|&lane| self.lose_probe(lane));
         let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane)).sum();
         let in_flight = u64::from(webhook.in_flight);
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
@@ -184,17 +184,24 @@ impl Shard {
 
     /// The next lane to send to `endpoint`, taken from the webhooks in turn.
     pub(super) fn next_lane(&mut self, now: Tick, endpoint: usize) -> Option<u32> {
+        let admission = self.endpoints[endpoint].admission;
+        if admission == Admission::Shut {
+            return None;
+        }
         while let Some(slot) = self.endpoints[endpoint].queue.pop_front() {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { continue };
             webhook.listed = false;
-            if !webhook.may_send(now) {
-                // It comes back when a delivery ends, the hold is over, or it is enabled.
+            if !webhook.may_send() {
+                // It comes back when a delivery ends, or it is enabled.
                 continue;
             }
             let lane = self.pop_ready(slot);
             self.list_webhook(slot);
-            if lane.is_some() {
-                return lane;
+            if let Some(lane) = lane {
+                if admission == Admission::One {
+                    self.begin_probe(now, endpoint, lane);
+                }
+                return Some(lane);
             }
         }
         None
@@ -202,10 +209,13 @@ impl Shard {
 
     /// Whether some webhook has something to send to `endpoint` now. Drops those that have not
     /// from its queue.
-    pub(super) fn has_lane(&mut self, now: Tick, endpoint: usize) -> bool {
+    pub(super) fn has_lane(&mut self, endpoint: usize) -> bool {
+        if self.endpoints[endpoint].admission == Admission::Shut {
+            return false;
+        }
         while let Some(&slot) = self.endpoints[endpoint].queue.front() {
             match &mut self.webhooks[slot as usize] {
-                Some(webhook) if webhook.may_send(now) => return true,
+                Some(webhook) if webhook.may_send() => return true,
                 Some(webhook) => webhook.listed = false,
                 None => {}
             }

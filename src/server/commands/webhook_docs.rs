@@ -80,6 +80,14 @@ const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
 
+const FINAL_STATUS: Argument = Argument {
+    name: "status",
+    kind: "integer",
+    token: "FINAL_STATUS",
+    flags: &["optional", "multiple"],
+    parts: &[],
+};
+
 const CREATE: &[Argument] = &[
     NAME,
     plain("url", "string"),
@@ -97,6 +105,7 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    FINAL_STATUS,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -116,6 +125,7 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    FINAL_STATUS,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];

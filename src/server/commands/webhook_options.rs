@@ -26,9 +26,10 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    FinalStatus,
 }
 
-const KEYWORDS: [(&str, Keyword); 15] = [
+const KEYWORDS: [(&str, Keyword); 16] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -44,6 +45,7 @@ const KEYWORDS: [(&str, Keyword); 15] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("FINAL_STATUS", Keyword::FinalStatus),
 ];
 
 impl Keyword {
@@ -88,6 +90,7 @@ pub(super) struct Options {
     concurrency: Option<u32>,
     pipeline: Option<u32>,
     batch: Option<()>,
+    final_statuses: Option<Vec<u16>>,
 }
 
 impl Options {
@@ -117,6 +120,9 @@ impl Options {
         let name = keyword.name();
         if keyword == Keyword::Events {
             return self.take_events(values, form);
+        }
+        if keyword == Keyword::FinalStatus {
+            return self.take_final_statuses(values, form);
         }
         let needed = match keyword {
             Keyword::Header => 2,
@@ -159,8 +165,27 @@ impl Options {
             Keyword::BatchSize => {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
             }
-            Keyword::Events => {}
+            Keyword::Events | Keyword::FinalStatus => {}
         }
+        Ok(rest)
+    }
+
+    /// Takes statuses up to the next option; `none` stands for no status.
+    fn take_final_statuses<'a, 'b>(
+        &mut self,
+        values: &'a [&'b [u8]],
+        form: Form,
+    ) -> Result<&'a [&'b [u8]], String> {
+        const NAME: &str = "FINAL_STATUS";
+        let is_option = |word: &&[u8]| Keyword::from_word(word, form).is_some();
+        let count = values.iter().position(is_option).unwrap_or(values.len());
+        let (words, rest) = values.split_at(count);
+        let statuses = match words {
+            [] => return Err(format!("ERR {NAME} takes one or more statuses, or 'none'")),
+            [word] if word.eq_ignore_ascii_case(b"none") => Vec::new(),
+            words => words.iter().map(|word| number(NAME, word)).collect::<Result<_, _>>()?,
+        };
+        set(&mut self.final_statuses, NAME, statuses)?;
         Ok(rest)
     }
 
@@ -215,6 +240,7 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            final_statuses: self.final_statuses.unwrap_or_default(),
         }
     }
 
@@ -237,6 +263,7 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            final_statuses: self.final_statuses,
         }
     }
 }
@@ -364,6 +391,18 @@ mod tests {
     fn nothing_given_is_the_default() {
         assert_eq!(Options::default().into_create(), WebhookOptions::default());
         assert_eq!(Options::default().into_update(), WebhookUpdate::default());
+    }
+
+    #[test]
+    fn final_statuses_go_up_to_the_next_option() {
+        let options = create("FINAL_STATUS 400 422 RETRIES 2");
+        assert_eq!((options.final_statuses, options.retries), (vec![400, 422], 2));
+        assert!(create("final_status none").final_statuses.is_empty());
+        assert!(refused("FINAL_STATUS", Form::Create).contains("one or more statuses"));
+        assert!(refused("FINAL_STATUS RETRIES 2", Form::Create).contains("one or more statuses"));
+        assert!(refused("FINAL_STATUS 4xx", Form::Create).contains("value of FINAL_STATUS"));
+        let update = parse("FINAL_STATUS none", Form::Update).unwrap_or_else(|m| panic!("{m}"));
+        assert_eq!(update.into_update().final_statuses, Some(vec![]));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
-    DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue, Failure,
-    RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
+    BreakerState, DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue,
+    Failure, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
     WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
@@ -178,6 +178,10 @@ impl Engine for StubEngine {
             concurrency: 64,
             pipeline: 1,
             stats: STATS,
+            status_since_us: 1_705_312_800_000_000,
+            retry_after_until_us: None,
+            breaker: BreakerState::Closed,
+            final_statuses: options.final_statuses,
         })
     }
 
