@@ -5,14 +5,14 @@
 mod support;
 
 use ferrite::webhooks::{
-    Admission, BreakerState, EventRef, EventValue, Failure, WebhookConfig, WebhookError,
-    WebhookEvent, WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger, WebhookUpdate,
-    WhenFull,
+    Admission, BreakerState, EventRef, EventValue, Failure, RetryBackoff, WebhookConfig,
+    WebhookError, WebhookEvent, WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger,
+    WebhookUpdate, WhenFull,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::pipelined::{Habit, Pipelined};
 use support::{Answer, Receiver, block_on, eventually};
 
@@ -318,6 +318,50 @@ fn a_breaker_opens_and_closes() {
     up.store(true, Ordering::Relaxed);
     eventually("all is delivered", || manager.stats("w").unwrap().delivered == 4);
     eventually("it closes", || manager.info("w").unwrap().breaker == BreakerState::Closed);
+    assert_adds_up(&manager);
+}
+
+/// A rate holds attempts back and loses none.
+#[test]
+fn a_rate_is_kept() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(1));
+    let begin = Instant::now();
+    block_on(async {
+        let options = WebhookOptions { rate: 20, ..quick_retries() };
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        for key in ["a", "b", "c", "d", "e"] {
+            manager.trigger(set(key, "1")).await.unwrap();
+        }
+    });
+    let arrivals = receiver.wait_for(5);
+    // Two at once, and then one every 50 ms.
+    let last = arrivals.iter().map(|arrival| arrival.began).max().unwrap();
+    assert!(last - begin >= Duration::from_millis(150));
+    assert_eq!(manager.info("w").unwrap().rate, 20);
+    let update = WebhookUpdate { rate: Some(0), ..WebhookUpdate::default() };
+    block_on(manager.update("w", update)).unwrap();
+    block_on(manager.trigger(set("f", "1"))).unwrap();
+    receiver.wait_for(6);
+    let refused = WebhookUpdate { rate: Some(1_000_001), ..WebhookUpdate::default() };
+    assert!(block_on(manager.update("w", refused)).is_err());
+}
+
+/// `auto_disable_after_ms` stops a webhook that only fails, and keeps its queue.
+#[test]
+fn a_webhook_that_only_fails_is_disabled() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(400, Duration::ZERO));
+    let mut config = config(1);
+    config.delivery.auto_disable_after_ms = 30;
+    let manager = WebhookManager::new(config);
+    block_on(async {
+        let options = WebhookOptions { retries: 1000, ..quick_retries() };
+        let options = WebhookOptions { retry_backoff: RetryBackoff::Fixed, ..options };
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        manager.trigger(set("k", "1")).await.unwrap();
+    });
+    eventually("it is off", || manager.info("w").unwrap().status == WebhookStatus::Failing);
+    assert_eq!(manager.stats("w").unwrap().pending, 1);
     assert_adds_up(&manager);
 }
 

@@ -78,6 +78,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         concurrency: 64,
         pipeline: 1,
         final_statuses: Vec::new(),
+        rate: 0,
     };
     registry.create("w", settings, 0).unwrap();
     registry

@@ -137,6 +137,8 @@ pub const BREAKER_FAILURES_DEFAULT: u32 = 10;
 pub const BREAKER_OPEN_MS_DEFAULT: u64 = 1_000;
 /// How long a breaker stays open at most, unless configured.
 pub const BREAKER_OPEN_MS_MAX_DEFAULT: u64 = 60_000;
+/// Highest rate limit of one webhook, in attempts per second.
+pub const RATE_MAX: u32 = 1_000_000;
 /// Most statuses that one webhook may name as final.
 pub const FINAL_STATUSES_MAX: usize = 64;
 

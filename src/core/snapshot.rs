@@ -39,6 +39,8 @@ pub struct Definition {
     pub ledger: Arc<Ledger>,
     /// Statuses that are not tried again, beside the ones that never are.
     pub final_statuses: Box<[u16]>,
+    /// Attempts per second, over all workers; 0: no limit.
+    pub rate: u32,
 }
 
 impl Definition {

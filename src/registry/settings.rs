@@ -71,6 +71,8 @@ pub struct Settings {
     pub pipeline: u32,
     /// Statuses that are not tried again.
     pub final_statuses: Vec<u16>,
+    /// Attempts per second; 0: no limit.
+    pub rate: u32,
 }
 
 impl fmt::Debug for Settings {
@@ -160,6 +162,7 @@ impl Settings {
         check_range("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         check_range("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
         check_range("pipeline", self.pipeline.into(), 1, limits::PIPELINE_MAX.into())?;
+        check_range("rate", self.rate.into(), 0, limits::RATE_MAX.into())?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
@@ -190,6 +193,7 @@ impl Settings {
             since_generation,
             ledger,
             final_statuses: check_final_statuses(&self.final_statuses)?,
+            rate: self.rate,
         })
     }
 }

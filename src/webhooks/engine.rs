@@ -209,6 +209,7 @@ impl Engine {
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
             final_statuses: options.final_statuses,
+            rate: options.rate,
         }
     }
 
@@ -532,6 +533,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
     set(&mut settings.final_statuses, update.final_statuses);
+    set(&mut settings.rate, update.rate);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -576,6 +578,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
         breaker,
         final_statuses: webhook.definition.final_statuses.to_vec(),
+        rate: settings.rate,
     }
 }
 

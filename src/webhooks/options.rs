@@ -60,6 +60,10 @@ pub struct WebhookOptions {
     /// Statuses of 300 to 599 after which a delivery is given up at once, without retries, beside
     /// those that never are retried. 410 cannot be one: it disables the webhook.
     pub final_statuses: Vec<u16>,
+    /// Most attempts per second, retries included; up to 1 000 000. 0 for no limit. Divided among
+    /// the workers, each of which may begin a tenth of a second's worth at once after a pause, and
+    /// at least one.
+    pub rate: u32,
 }
 
 impl WebhookOptions {
@@ -83,6 +87,7 @@ impl Default for WebhookOptions {
             concurrency: None,
             pipeline: None,
             final_statuses: Vec::new(),
+            rate: 0,
         }
     }
 }
@@ -105,6 +110,7 @@ impl fmt::Debug for WebhookOptions {
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
             .field("final_statuses", &self.final_statuses)
+            .field("rate", &self.rate)
             .finish()
     }
 }
@@ -140,6 +146,8 @@ pub struct WebhookUpdate {
     pub pipeline: Option<u32>,
     /// Replaces the statuses after which a delivery is given up at once.
     pub final_statuses: Option<Vec<u16>>,
+    /// Most attempts per second; 0 for no limit.
+    pub rate: Option<u32>,
 }
 
 impl fmt::Debug for WebhookUpdate {

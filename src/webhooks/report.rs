@@ -80,6 +80,8 @@ pub struct WebhookInfo {
     pub breaker: BreakerState,
     /// Statuses after which a delivery is given up at once.
     pub final_statuses: Vec<u16>,
+    /// Most attempts per second; 0 for no limit.
+    pub rate: u32,
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

@@ -8,6 +8,7 @@ mod connections;
 mod order;
 mod pipeline;
 mod progress;
+mod rate;
 
 use super::faults::Plan;
 use super::history::{End, Ended, Happening, History};
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 20] = [
+pub const RULES: [(&str, Rule); 21] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -38,6 +39,7 @@ pub const RULES: [(&str, Rule); 20] = [
     ("answers", pipeline::answers),
     ("progress", progress::progress),
     ("breaker", breaker::breaker),
+    ("rate", rate::rate),
 ];
 
 /// The rules that a history breaks, each with what is wrong.

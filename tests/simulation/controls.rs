@@ -355,6 +355,34 @@ fn breaker_notices_one_that_opens_too_late() {
 }
 
 #[test]
+fn rate_notices_attempts_that_come_too_fast() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { rate: 20, ..order(0) });
+    world.run_for(1000);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..5).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.rate = 19;
+        }
+    });
+    expect(&world, &["rate"]);
+}
+
+#[test]
+fn holds_notices_a_webhook_that_fails_for_too_long() {
+    let slow = Order { retry: retry(3, 1000), ..order(0) };
+    let mut world = run(slow, &[Script::Reset; 3], 1, Mischief::None);
+    expect(&world, &[]);
+    world.plan.isolation.auto_disable_after_ms = 2000;
+    expect(&world, &["holds"]);
+}
+
+#[test]
 fn attempts_notices_a_retry_after_a_final_status() {
     let mut world = clean(&[Script::Status(422, 1000)], 1);
     each(&mut world, |what| {

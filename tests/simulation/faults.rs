@@ -176,7 +176,7 @@ fn draw_isolation(dice: &mut Dice) -> Isolation {
             open_ms: dice.pick(&[1, 50, 500]),
             open_ms_max: dice.pick(&[100, 2000]),
         },
-        auto_disable_after_ms: 0,
+        auto_disable_after_ms: dice.pick(&[0, 0, 0, 10, 200]),
     }
 }
 

@@ -137,6 +137,8 @@ pub struct Terms {
     pub revision: u32,
     /// A failure with this status is not tried again.
     pub final_status: Option<u16>,
+    /// Attempts per second over all shards; 0: no limit.
+    pub rate: u32,
 }
 
 /// Names a request: which webhook, which event id (its counting part).

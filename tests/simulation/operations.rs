@@ -57,6 +57,7 @@ pub struct Order {
     pub pipeline: u32,
     pub secret: Option<String>,
     pub final_status: Option<u16>,
+    pub rate: u32,
 }
 
 /// The world's own matching: a name, or the beginning of names.
@@ -87,6 +88,7 @@ impl World {
             concurrency: order.concurrency,
             pipeline: order.pipeline,
             final_statuses: order.final_status.into_iter().collect(),
+            rate: order.rate,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -156,6 +158,7 @@ impl World {
                     endpoint: life.endpoint,
                     revision: life.revision,
                     final_status: life.settings.final_statuses.first().copied(),
+                    rate: life.settings.rate,
                 },
             }
         });
@@ -317,6 +320,7 @@ impl World {
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
             final_status: self.dice.pick(&[None, None, Some(400), Some(500), Some(503)]),
+            rate: self.dice.pick(&[0, 0, 0, 50, 500]),
         }
     }
 
@@ -351,6 +355,7 @@ impl World {
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
                     settings.final_statuses = order.final_status.into_iter().collect();
+                    settings.rate = order.rate;
                 });
             }
             2 if faults.deletes => {

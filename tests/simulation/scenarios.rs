@@ -35,6 +35,7 @@ pub fn order(endpoint: usize) -> Order {
         pipeline: 1,
         secret: Some("a secret".to_owned()),
         final_status: None,
+        rate: 0,
     }
 }
 
@@ -319,6 +320,55 @@ fn a_probe_that_is_lost_is_followed_by_another() {
         finish(&mut world);
         assert_eq!(tally(&world, other).delivered, 1);
     }
+}
+
+/// `RATE` spreads attempts evenly after a burst of a tenth of a second's worth, and retries count.
+#[test]
+fn a_rate_is_kept_by_attempts_and_retries() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { rate: 100, retry: retry(3, 1), ..order(0) });
+    world.run_for(10_000);
+    world.endpoints[0].script.extend([Script::Status(400, 1000); 50]);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..100).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.take_in(0);
+    let start = world.now;
+    finish(&mut world);
+    let begun: Vec<u64> = sents(&world).iter().map(|(_, sent)| sent.assigned_at - start).collect();
+    assert_eq!(begun.len(), 150, "100 first attempts and 50 retries");
+    assert!(begun[..10].iter().all(|time| *time == 0), "{begun:?}");
+    for (number, time) in begun.iter().enumerate().skip(10) {
+        assert_eq!(*time, (number as u64 - 9) * 10_000, "one every 10 ms");
+    }
+}
+
+/// A webhook that has had nothing but failures for too long is disabled by the next one, and keeps
+/// its queue; one success on the way, or being enabled, begins the time anew.
+#[test]
+fn a_webhook_that_only_fails_is_disabled() {
+    let isolation = Isolation { auto_disable_after_ms: 1000, ..no_isolation() };
+    let mut world = world(Plan { isolation, ..Plan::quiet() });
+    let every_400_ms = RetryPolicy { multiplier: 1.0, ..retry(1000, 400) };
+    world.create("hook", Order { retry: every_400_ms, ..order(0) });
+    let bad = Script::Status(500, 0);
+    world.endpoints[0].script.extend([bad, bad, Script::Status(200, 0)]);
+    world.endpoints[0].forever = Some(bad);
+    world.trigger(1, false);
+    world.trigger(1, false);
+    world.run_for(10_000_000);
+    // 2 failures, success, then failures at 0, 400, 800 and 1200 ms.
+    assert_eq!(world.lives[0].ledger.status(), WebhookStatus::Failing);
+    assert_eq!((tally(&world, 0).attempts, tally(&world, 0).pending), (7, 1));
+    world.set_status(0, WebhookStatus::Active);
+    world.run_for(10_000_000);
+    // The first retry is due at once.
+    assert_eq!((tally(&world, 0).attempts, tally(&world, 0).pending), (11, 1));
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.set_status(0, WebhookStatus::Active);
+    finish(&mut world);
+    assert_eq!(tally(&world, 0).delivered, 2);
 }
 
 /// DEL-5: an exchange ends at its deadline to the microsecond, and its connection with it.

@@ -183,6 +183,9 @@ impl Shard {
         self.lanes[lane as usize].state = LaneState::InFlight;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight += 1;
+        if let Some(bucket) = &mut webhook.rate {
+            bucket.take(now);
+        }
         webhook.counters(self.config.worker).in_flight.add(1);
         let timeout_ms = webhook.definition.timeout_ms;
         self.shared.totals[self.config.worker].deliveries.in_flight.add(1);

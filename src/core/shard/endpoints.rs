@@ -115,7 +115,7 @@ impl Shard {
 
     /// Sends what can be sent to `endpoint`.
     pub(super) fn pump(&mut self, now: Tick, endpoint: usize) {
-        while self.has_lane(endpoint) {
+        while self.has_lane(now, endpoint) {
             let open = self.connection_with_room(endpoint);
             let Some(index) = open.or_else(|| self.open_connection(endpoint)) else { return };
             match self.next_lane(now, endpoint) {

@@ -27,6 +27,7 @@ mod gates;
 mod intake;
 mod isolation;
 mod lanes;
+mod rate;
 mod salvage;
 mod settle;
 mod stale;

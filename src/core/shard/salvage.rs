@@ -43,6 +43,7 @@ impl Shard {
         fresh.recount();
         fresh.keep_waiting(&self);
         fresh.keep_gates(now.tick, &self);
+        fresh.keep_buckets(&self);
         self.fail_tests(now, &mut fresh);
         fresh.totals().restarts.add(1);
         fresh.pump_all(now.tick);

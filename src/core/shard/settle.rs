@@ -173,9 +173,9 @@ impl Shard {
             }
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
-        if began.revision == webhook.revision {
-            self.stop_if_due(now, slot, failure, wish);
-        }
+        let wish = wish.filter(|_| began.revision == webhook.revision);
+        let is_gone = verdict == Verdict::Gone && began.revision == webhook.revision;
+        self.stop_if_due(now, slot, failure.is_some(), is_gone, wish);
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
                 self.finish_head(lane);
@@ -204,23 +204,27 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        failure: Option<Failure>,
+        failed: bool,
+        is_gone: bool,
         wish: Option<DeliveryWish>,
     ) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let ledger = &webhook.definition.ledger;
-        let reason = match failure {
-            _ if wish == Some(DeliveryWish::Disable) => WebhookStatus::Refused,
-            None => return ledger.note_success(),
-            Some(Failure::Status(STATUS_GONE)) => WebhookStatus::Gone,
-            Some(_) => {
-                let failing_us = ledger.note_failure(now.tick);
-                let allowed_ms = self.config.isolation.auto_disable_after_ms;
-                if allowed_ms == 0 || failing_us < allowed_ms.saturating_mul(1000) {
-                    return;
-                }
+        let failing_us = match failed {
+            true => ledger.note_failure(now.tick),
+            false => {
+                ledger.note_success();
+                0
+            }
+        };
+        let allowed_ms = self.config.isolation.auto_disable_after_ms;
+        let reason = match (wish, is_gone) {
+            (Some(DeliveryWish::Disable), _) => WebhookStatus::Refused,
+            (_, true) => WebhookStatus::Gone,
+            _ if failed && allowed_ms > 0 && failing_us >= allowed_ms.saturating_mul(1000) => {
                 WebhookStatus::Failing
             }
+            _ => return,
         };
         if ledger.disable(reason, now.unix_us) {
             tracing::warn!("webhook {} is {}", webhook.definition.name, reason.name());

@@ -39,6 +39,7 @@ impl Shard {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         if webhook.endpoint == endpoint
             && webhook.is_active()
+            && webhook.has_token(now)
             && self.may_send_again(now, endpoint, lane)
         {
             exchanges.pop_front();

@@ -13,6 +13,8 @@ enum Due {
     Lane { lane: u32, generation: u32 },
     /// An endpoint may be sent to again.
     Gate { gate: usize },
+    /// A webhook's rate allows another attempt.
+    Token { slot: u32 },
 }
 
 /// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
@@ -37,6 +39,10 @@ impl Timers {
 
     pub(super) fn gate_due(&mut self, at: Tick, gate: usize) {
         self.heap.push(Reverse((at, Due::Gate { gate })));
+    }
+
+    pub(super) fn token_due(&mut self, at: Tick, slot: u32) {
+        self.heap.push(Reverse((at, Due::Token { slot })));
     }
 
     pub(super) fn exchange_due(&mut self, at: Tick) {
@@ -79,6 +85,10 @@ impl Shard {
                 Due::Gate { gate } => {
                     self.look_at_gate(now.tick, gate);
                     continue;
+                }
+                Due::Token { slot } => {
+                    self.token_came(slot);
+                    slot
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {
                     Some(waiting)

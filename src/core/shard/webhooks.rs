@@ -3,6 +3,7 @@
 use super::breaker::Admission;
 use super::connections::{Exchange, Job};
 use super::lanes::ReadyList;
+use super::rate::Bucket;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -24,6 +25,8 @@ pub(super) struct WebhookState {
     window: u32,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
+    /// This shard's part of its rate, if that is limited.
+    pub(super) rate: Option<Bucket>,
 }
 
 impl WebhookState {
@@ -32,8 +35,16 @@ impl WebhookState {
         self.window.saturating_sub(self.in_flight)
     }
 
-    fn may_send(&self) -> bool {
-        self.in_flight < self.window && !self.ready.is_empty() && self.is_active()
+    fn may_send(&self, now: Tick) -> bool {
+        self.in_flight < self.window
+            && !self.ready.is_empty()
+            && self.is_active()
+            && self.has_token(now)
+    }
+
+    /// Whether its rate allows another attempt.
+    pub(super) fn has_token(&self, now: Tick) -> bool {
+        self.rate.as_ref().is_none_or(|bucket| bucket.allows(now))
     }
 
     /// Whether nobody has stopped it.
@@ -96,7 +107,9 @@ impl Shard {
             in_flight: 0,
             window,
             listed: false,
+            rate: None,
         });
+        self.change_rate(slot as u32);
         self.publish_gate(slot as u32);
     }
 
@@ -109,6 +122,7 @@ impl Shard {
         {
             // What the old place will yet say of the webhook is not for the new one.
             webhook.revision = webhook.revision.wrapping_add(1);
+            definition.ledger.note_success();
         }
         webhook.definition = definition;
         webhook.window = window;
@@ -122,6 +136,7 @@ impl Shard {
         }
         self.release_endpoint(old);
         self.publish_gate(slot);
+        self.change_rate(slot);
     }
 
     /// Ends the connections that carry deliveries of `slot`, which is no more.
@@ -191,8 +206,9 @@ impl Shard {
         while let Some(slot) = self.endpoints[endpoint].queue.pop_front() {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { continue };
             webhook.listed = false;
-            if !webhook.may_send() {
-                // It comes back when a delivery ends, or it is enabled.
+            if !webhook.may_send(now) {
+                // It comes back when a delivery ends, it is enabled, or there is a token.
+                self.await_token(now, slot);
                 continue;
             }
             let lane = self.pop_ready(slot);
@@ -209,14 +225,17 @@ impl Shard {
 
     /// Whether some webhook has something to send to `endpoint` now. Drops those that have not
     /// from its queue.
-    pub(super) fn has_lane(&mut self, endpoint: usize) -> bool {
+    pub(super) fn has_lane(&mut self, now: Tick, endpoint: usize) -> bool {
         if self.endpoints[endpoint].admission == Admission::Shut {
             return false;
         }
         while let Some(&slot) = self.endpoints[endpoint].queue.front() {
             match &mut self.webhooks[slot as usize] {
-                Some(webhook) if webhook.may_send() => return true,
-                Some(webhook) => webhook.listed = false,
+                Some(webhook) if webhook.may_send(now) => return true,
+                Some(webhook) => {
+                    webhook.listed = false;
+                    self.await_token(now, slot);
+                }
                 None => {}
             }
             self.endpoints[endpoint].queue.pop_front();

@@ -88,6 +88,8 @@ const FINAL_STATUS: Argument = Argument {
     parts: &[],
 };
 
+const RATE: Argument = option("attempts-per-second", "RATE", "integer");
+
 const CREATE: &[Argument] = &[
     NAME,
     plain("url", "string"),
@@ -106,6 +108,7 @@ const CREATE: &[Argument] = &[
     BATCH,
     BATCH_SIZE,
     FINAL_STATUS,
+    RATE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -126,6 +129,7 @@ const UPDATE: &[Argument] = &[
     BATCH,
     BATCH_SIZE,
     FINAL_STATUS,
+    RATE,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];

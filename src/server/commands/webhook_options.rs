@@ -27,9 +27,10 @@ enum Keyword {
     Batch,
     BatchSize,
     FinalStatus,
+    Rate,
 }
 
-const KEYWORDS: [(&str, Keyword); 16] = [
+const KEYWORDS: [(&str, Keyword); 17] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -46,6 +47,7 @@ const KEYWORDS: [(&str, Keyword); 16] = [
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
     ("FINAL_STATUS", Keyword::FinalStatus),
+    ("RATE", Keyword::Rate),
 ];
 
 impl Keyword {
@@ -91,6 +93,7 @@ pub(super) struct Options {
     pipeline: Option<u32>,
     batch: Option<()>,
     final_statuses: Option<Vec<u16>>,
+    rate: Option<u32>,
 }
 
 impl Options {
@@ -165,6 +168,7 @@ impl Options {
             Keyword::BatchSize => {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
             }
+            Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
             Keyword::Events | Keyword::FinalStatus => {}
         }
         Ok(rest)
@@ -241,6 +245,7 @@ impl Options {
             concurrency: self.concurrency,
             pipeline: self.pipeline,
             final_statuses: self.final_statuses.unwrap_or_default(),
+            rate: self.rate.unwrap_or_default(),
         }
     }
 
@@ -264,6 +269,7 @@ impl Options {
             concurrency: self.concurrency,
             pipeline: self.pipeline,
             final_statuses: self.final_statuses,
+            rate: self.rate,
         }
     }
 }
@@ -395,8 +401,9 @@ mod tests {
 
     #[test]
     fn final_statuses_go_up_to_the_next_option() {
-        let options = create("FINAL_STATUS 400 422 RETRIES 2");
+        let options = create("FINAL_STATUS 400 422 RETRIES 2 Rate 50");
         assert_eq!((options.final_statuses, options.retries), (vec![400, 422], 2));
+        assert_eq!(options.rate, 50);
         assert!(create("final_status none").final_statuses.is_empty());
         assert!(refused("FINAL_STATUS", Form::Create).contains("one or more statuses"));
         assert!(refused("FINAL_STATUS RETRIES 2", Form::Create).contains("one or more statuses"));

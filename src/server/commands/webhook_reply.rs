@@ -120,6 +120,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("retry_after_until", Value::or_nothing(info.retry_after_until_us, Value::Time)),
         ("breaker", Value::Text(info.breaker.name())),
         ("final_statuses", Value::Statuses(&info.final_statuses)),
+        ("rate", Value::Number(u64::from(info.rate))),
     ]);
     write_map(reply, &fields);
 }

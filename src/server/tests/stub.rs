@@ -182,6 +182,7 @@ impl Engine for StubEngine {
             retry_after_until_us: None,
             breaker: BreakerState::Closed,
             final_statuses: options.final_statuses,
+            rate: options.rate,
         })
     }
 

@@ -152,13 +152,19 @@ enum Hold {
 }
 
 /// `Retry-After` on 429 and 503 is obeyed by all webhooks of the endpoint on that shard; 410,
-/// `webhook-delivery: disable` and a command stop a webhook until it is enabled.
-pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
+/// `webhook-delivery: disable`, a command, and nothing but failures for too long stop a webhook
+/// until it is enabled.
+pub fn holds(history: &History, plan: &Plan) -> Result<(), String> {
     let mut known = Known::default();
     let mut sents: BTreeMap<RequestName, Sent> = BTreeMap::new();
     let mut pauses: BTreeMap<(usize, usize), Hold> = BTreeMap::new();
     let mut stops: BTreeMap<u32, Hold> = BTreeMap::new();
+    let mut failing = Failing::new(plan);
     for entry in &history.entries {
+        if let Some(webhook) = failing.follow(entry, &known) {
+            // Others may have been given to connections in the same call, just before.
+            stops.insert(webhook, Hold::Stopped { from_call: entry.call + 1 });
+        }
         match &entry.what {
             Happening::Sent(sent) if sent.event.is_some() => {
                 sents.insert(sent.name, sent.clone());
@@ -194,12 +200,13 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
                 stops.insert(*webhook, Hold::Stopped { from_call: entry.call + 1 });
             }
             Happening::Checkpoint(checkpoint) => {
-                let by_endpoint = [WebhookStatus::Gone, WebhookStatus::Refused];
+                use WebhookStatus::{Failing, Gone, Refused};
                 let wrong = checkpoint.rows.iter().find(|row| {
-                    by_endpoint.contains(&row.status) && !stops.contains_key(&row.webhook)
+                    matches!(row.status, Gone | Refused | Failing)
+                        && !stops.contains_key(&row.webhook)
                 });
                 if let Some(row) = wrong {
-                    let message = format!("its endpoint never asked for that: {row:?}");
+                    let message = format!("there is no reason for that: {row:?}");
                     return Err(at(entry.at, &message));
                 }
             }
@@ -208,6 +215,43 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
         known.follow(entry);
     }
     Ok(())
+}
+
+/// Since when each webhook has had nothing but failures.
+struct Failing {
+    allowed_us: u64,
+    since: BTreeMap<u32, u64>,
+}
+
+impl Failing {
+    fn new(plan: &Plan) -> Failing {
+        let allowed_us = plan.isolation.auto_disable_after_ms * 1000;
+        Failing { allowed_us, since: BTreeMap::new() }
+    }
+
+    /// The webhook that has had them for too long now.
+    fn follow(&mut self, entry: &Entry, known: &Known) -> Option<u32> {
+        match &entry.what {
+            Happening::StatusSet { webhook, active: true } => drop(self.since.remove(webhook)),
+            // What failed before it was moved is forgotten.
+            Happening::Learned { shard, webhook, terms } => {
+                let before = known.of(*shard, *webhook).map(|terms| terms.revision);
+                if before.is_some_and(|before| before != terms.revision) {
+                    self.since.remove(webhook);
+                }
+            }
+            Happening::Attempt(Attempt { name, failure: None, .. }) => {
+                self.since.remove(&name.webhook);
+            }
+            Happening::Attempt(Attempt { name, .. }) => {
+                let since = *self.since.entry(name.webhook).or_insert(entry.at);
+                let too_long = self.allowed_us > 0 && entry.at - since >= self.allowed_us;
+                return too_long.then_some(name.webhook);
+            }
+            _ => {}
+        }
+        None
+    }
 }
 
 impl Hold {

@@ -42,6 +42,8 @@ pub fn stale(history: &History, plan: &Plan) -> Result<(), String> {
                     here.is_some_and(|here| breakers.is_shut_until((*shard, here)).is_some());
                 let waits = on_hold || shut || stopped.contains(&name.webhook);
                 let terms = known.of(*shard, name.webhook);
+                // It may have to wait for a token.
+                let waits = waits || terms.is_some_and(|terms| terms.rate > 0);
                 let wanted = terms.map(|terms| (terms.endpoint, terms.pipeline));
                 if waits || wanted != here.zip(pipeline) {
                     continue;

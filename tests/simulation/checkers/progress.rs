@@ -8,6 +8,7 @@ use super::at;
 use super::attempts::{Known, delay_us_max};
 use super::breaker::Breakers;
 use super::order::Lanes;
+use super::rate::Tokens;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,7 @@ struct Waits {
     /// Where each request went last.
     endpoints: BTreeMap<RequestName, usize>,
     breakers: Breakers,
+    tokens: Option<Tokens>,
     /// How many requests each link may carry.
     pipelines: BTreeMap<u32, u32>,
     /// Webhooks that were enabled, and which shards have heard of changes since.
@@ -37,8 +39,12 @@ struct Waits {
 /// that has a lane that is ready, waits only for a connection, and none can be had: there are as
 /// many as there may be, or those that have not answered yet will have room for all.
 pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
-    let breakers = Breakers::new(plan);
-    let mut waits = Waits { pipelines: history.pipelines(), breakers, ..Waits::default() };
+    let mut waits = Waits {
+        pipelines: history.pipelines(),
+        breakers: Breakers::new(plan),
+        tokens: Some(Tokens::new(history)),
+        ..Waits::default()
+    };
     for entry in &history.entries {
         // That it is obeyed is another rule's matter.
         let _ = waits.breakers.follow(entry);
@@ -110,7 +116,12 @@ impl Waits {
                 until + plan.late_us >= now
                     || links.any(|link| link.endpoint == terms.endpoint && is_probe(link))
             });
-            if row.status != WebhookStatus::Active || held || shut || unheard {
+            let lacks_token = self
+                .tokens
+                .as_ref()
+                .is_some_and(|tokens| tokens.may_lack(now, row.shard, row.webhook, terms, plan));
+            let waits = held || shut || unheard || lacks_token;
+            if row.status != WebhookStatus::Active || waits {
                 continue;
             }
             let ready = self.ready_lanes(now, place, plan).saturating_sub(row.tally.in_flight);
