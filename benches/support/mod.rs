@@ -79,6 +79,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         pipeline: 1,
         final_statuses: Vec::new(),
         rate: 0,
+        adaptive: false,
     };
     registry.create("w", settings, 0).unwrap();
     registry

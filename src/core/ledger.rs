@@ -242,6 +242,7 @@ impl BreakerState {
 pub struct GateReading {
     breaker: AtomicU8,
     hold_until_us: AtomicU64,
+    window: AtomicU32,
 }
 
 impl GateReading {
@@ -250,6 +251,11 @@ impl GateReading {
     pub fn set(&self, breaker: BreakerState, hold_until_us: u64) {
         self.breaker.store(breaker as u8, Ordering::Relaxed);
         self.hold_until_us.store(hold_until_us, Ordering::Relaxed);
+    }
+
+    /// Says how many deliveries may be in flight on this worker.
+    pub fn set_window(&self, window: u32) {
+        self.window.store(window, Ordering::Relaxed);
     }
 
     fn read(&self) -> (BreakerState, u64) {
@@ -353,6 +359,12 @@ impl Ledger {
     /// What `worker` says of the webhook's endpoint.
     pub fn gate(&self, worker: usize) -> &GateReading {
         &self.workers[worker].gate
+    }
+
+    /// How many deliveries may be in flight: the sum of the workers' windows; 0 before they know
+    /// of the webhook.
+    pub fn window(&self) -> u32 {
+        self.workers.iter().map(|part| part.gate.window.load(Ordering::Relaxed)).sum()
     }
 
     /// What all workers say of the webhook's endpoint: the worst breaker, and the latest hold, in

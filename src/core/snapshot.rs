@@ -41,6 +41,8 @@ pub struct Definition {
     pub final_statuses: Box<[u16]>,
     /// Attempts per second, over all workers; 0: no limit.
     pub rate: u32,
+    /// Whether the windows of its workers adapt to the endpoint's latency.
+    pub adaptive: bool,
 }
 
 impl Definition {

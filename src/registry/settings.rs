@@ -73,6 +73,8 @@ pub struct Settings {
     pub final_statuses: Vec<u16>,
     /// Attempts per second; 0: no limit.
     pub rate: u32,
+    /// Whether the concurrency adapts to the endpoint's latency.
+    pub adaptive: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -194,6 +196,7 @@ impl Settings {
             ledger,
             final_statuses: check_final_statuses(&self.final_statuses)?,
             rate: self.rate,
+            adaptive: self.adaptive,
         })
     }
 }

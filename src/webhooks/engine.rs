@@ -210,6 +210,7 @@ impl Engine {
             pipeline: options.pipeline.unwrap_or(1),
             final_statuses: options.final_statuses,
             rate: options.rate,
+            adaptive: options.adaptive,
         }
     }
 
@@ -534,6 +535,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.pipeline, update.pipeline);
     set(&mut settings.final_statuses, update.final_statuses);
     set(&mut settings.rate, update.rate);
+    set(&mut settings.adaptive, update.adaptive);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -579,6 +581,8 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         breaker,
         final_statuses: webhook.definition.final_statuses.to_vec(),
         rate: settings.rate,
+        adaptive: settings.adaptive,
+        window: ledger.window(),
     }
 }
 

@@ -64,6 +64,10 @@ pub struct WebhookOptions {
     /// the workers, each of which may begin a tenth of a second's worth at once after a pause, and
     /// at least one.
     pub rate: u32,
+    /// Whether the number of deliveries in flight adapts to the endpoint: from 16 on it grows up
+    /// to `concurrency` while answers take as long as they used to, and shrinks when they take
+    /// longer or when the endpoint cannot cope (429, 5xx, timeouts, broken connections).
+    pub adaptive: bool,
 }
 
 impl WebhookOptions {
@@ -88,6 +92,7 @@ impl Default for WebhookOptions {
             pipeline: None,
             final_statuses: Vec::new(),
             rate: 0,
+            adaptive: false,
         }
     }
 }
@@ -111,6 +116,7 @@ impl fmt::Debug for WebhookOptions {
             .field("pipeline", &self.pipeline)
             .field("final_statuses", &self.final_statuses)
             .field("rate", &self.rate)
+            .field("adaptive", &self.adaptive)
             .finish()
     }
 }
@@ -148,6 +154,8 @@ pub struct WebhookUpdate {
     pub final_statuses: Option<Vec<u16>>,
     /// Most attempts per second; 0 for no limit.
     pub rate: Option<u32>,
+    /// Whether the number of deliveries in flight adapts to the endpoint.
+    pub adaptive: Option<bool>,
 }
 
 impl fmt::Debug for WebhookUpdate {

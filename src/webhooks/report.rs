@@ -82,6 +82,10 @@ pub struct WebhookInfo {
     pub final_statuses: Vec<u16>,
     /// Most attempts per second; 0 for no limit.
     pub rate: u32,
+    /// Whether the number of deliveries in flight adapts to the endpoint.
+    pub adaptive: bool,
+    /// How many deliveries may be in flight now; 0 before the workers know of the webhook.
+    pub window: u32,
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

@@ -139,6 +139,8 @@ pub struct Terms {
     pub final_status: Option<u16>,
     /// Attempts per second over all shards; 0: no limit.
     pub rate: u32,
+    /// The window may be narrower than its part of the concurrency.
+    pub adaptive: bool,
 }
 
 /// Names a request: which webhook, which event id (its counting part).

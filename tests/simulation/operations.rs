@@ -58,6 +58,7 @@ pub struct Order {
     pub secret: Option<String>,
     pub final_status: Option<u16>,
     pub rate: u32,
+    pub adaptive: bool,
 }
 
 /// The world's own matching: a name, or the beginning of names.
@@ -89,6 +90,7 @@ impl World {
             pipeline: order.pipeline,
             final_statuses: order.final_status.into_iter().collect(),
             rate: order.rate,
+            adaptive: order.adaptive,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -159,6 +161,7 @@ impl World {
                     revision: life.revision,
                     final_status: life.settings.final_statuses.first().copied(),
                     rate: life.settings.rate,
+                    adaptive: life.settings.adaptive,
                 },
             }
         });
@@ -321,6 +324,7 @@ impl World {
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
             final_status: self.dice.pick(&[None, None, Some(400), Some(500), Some(503)]),
             rate: self.dice.pick(&[0, 0, 0, 50, 500]),
+            adaptive: self.dice.chance(300),
         }
     }
 
@@ -356,6 +360,7 @@ impl World {
                     settings.pipeline = order.pipeline;
                     settings.final_statuses = order.final_status.into_iter().collect();
                     settings.rate = order.rate;
+                    settings.adaptive = order.adaptive;
                 });
             }
             2 if faults.deletes => {

@@ -36,6 +36,7 @@ pub fn order(endpoint: usize) -> Order {
         secret: Some("a secret".to_owned()),
         final_status: None,
         rate: 0,
+        adaptive: false,
     }
 }
 
@@ -342,6 +343,34 @@ fn a_rate_is_kept_by_attempts_and_retries() {
     for (number, time) in begun.iter().enumerate().skip(10) {
         assert_eq!(*time, (number as u64 - 9) * 10_000, "one every 10 ms");
     }
+}
+
+/// A window that adapts grows to the concurrency against an endpoint that keeps up, and shrinks
+/// against one that cannot cope, but never to nothing.
+#[test]
+fn an_adaptive_window_follows_the_endpoint() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { adaptive: true, concurrency: 32, ..order(0) });
+    world.run_for(10_000);
+    let window = |world: &World| world.lives[0].ledger.window();
+    assert_eq!(window(&world), 16);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..2000).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.run_for(1_000_000);
+    assert_eq!((window(&world), tally(&world, 0).delivered), (32, 2000));
+    world.endpoints[0].script.extend([Script::Status(429, 1000); 1500]);
+    (0..500).for_each(|key| {
+        world.trigger(key, false);
+    });
+    let mut narrowest = u32::MAX;
+    for _ in 0..100 {
+        world.run_for(10_000);
+        narrowest = narrowest.min(window(&world));
+    }
+    assert_eq!(narrowest, 1);
+    finish(&mut world);
 }
 
 /// A webhook that has had nothing but failures for too long is disabled by the next one, and keeps

@@ -33,6 +33,7 @@ mod settle;
 mod stale;
 mod timers;
 mod webhooks;
+mod window;
 
 pub use breaker::BreakerPolicy;
 pub use connections::{Closed, ConnectionId, Step, Target};

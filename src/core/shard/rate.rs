@@ -69,15 +69,17 @@ impl Shard {
         let Some(bucket) = webhook.and_then(|webhook| webhook.rate.as_mut()) else { return };
         if !bucket.waits && !bucket.allows(now) {
             bucket.waits = true;
-            self.timers.token_due(bucket.next(), slot);
+            self.timers.webhook_due(bucket.next(), slot);
         }
     }
 
-    /// The timer of a webhook's bucket has run out.
-    pub(super) fn token_came(&mut self, slot: u32) {
+    /// A webhook's time has come: it may have a token, or room in a window that has grown.
+    pub(super) fn look_at_webhook(&mut self, slot: u32) {
         let webhook = self.webhooks.get_mut(slot as usize).and_then(Option::as_mut);
         if let Some(bucket) = webhook.and_then(|webhook| webhook.rate.as_mut()) {
             bucket.waits = false;
+        }
+        if (slot as usize) < self.webhooks.len() {
             self.list_webhook(slot);
         }
     }

@@ -1,5 +1,6 @@
 //! What an attempt's outcome means for its delivery (DEL-2).
 
+use super::breaker::is_breakdown;
 use super::connections::Job;
 use super::lanes::LaneState;
 use super::{Action, Shard};
@@ -59,6 +60,7 @@ enum Verdict {
 }
 
 const STATUS_GONE: u16 = 410;
+const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 
 /// Why an answer is a failure, if it is one: success is 200 to 299, nothing else.
 fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
@@ -67,6 +69,12 @@ fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
         Ok(response) => Some(Failure::Status(response.status)),
         Err(failure) => Some(*failure),
     }
+}
+
+/// Whether an attempt shows that its endpoint cannot cope with so many.
+fn is_pressed(outcome: &Result<Response, Failure>) -> bool {
+    let too_many = matches!(outcome, Ok(response) if response.status == STATUS_TOO_MANY_REQUESTS);
+    too_many || is_breakdown(outcome)
 }
 
 impl Shard {
@@ -133,6 +141,19 @@ impl Shard {
         webhook.in_flight -= 1;
         let event = &self.events[delivery.event as usize];
         let latency_us = now.tick.since_us(began.at);
+        if let Some(adaptive) = &mut webhook.adaptive {
+            let in_flight = webhook.in_flight + 1;
+            adaptive.note(now.tick, latency_us, in_flight, is_pressed(outcome));
+            if webhook.window != adaptive.limit() {
+                if webhook.window < adaptive.limit() {
+                    // The connection that has answered takes one delivery, not two.
+                    self.timers.webhook_due(Tick::default(), slot);
+                }
+                webhook.window = adaptive.limit();
+                let reading = webhook.definition.ledger.gate(self.config.worker);
+                reading.set_window(webhook.window);
+            }
+        }
         let ledger = &webhook.definition.ledger;
         let record = AttemptRecord {
             id: EventId { boot: self.config.boot, sequence: event.sequence },

@@ -13,8 +13,8 @@ enum Due {
     Lane { lane: u32, generation: u32 },
     /// An endpoint may be sent to again.
     Gate { gate: usize },
-    /// A webhook's rate allows another attempt.
-    Token { slot: u32 },
+    /// A webhook's rate or window allows another attempt.
+    Webhook { slot: u32 },
 }
 
 /// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
@@ -41,8 +41,8 @@ impl Timers {
         self.heap.push(Reverse((at, Due::Gate { gate })));
     }
 
-    pub(super) fn token_due(&mut self, at: Tick, slot: u32) {
-        self.heap.push(Reverse((at, Due::Token { slot })));
+    pub(super) fn webhook_due(&mut self, at: Tick, slot: u32) {
+        self.heap.push(Reverse((at, Due::Webhook { slot })));
     }
 
     pub(super) fn exchange_due(&mut self, at: Tick) {
@@ -86,8 +86,8 @@ impl Shard {
                     self.look_at_gate(now.tick, gate);
                     continue;
                 }
-                Due::Token { slot } => {
-                    self.token_came(slot);
+                Due::Webhook { slot } => {
+                    self.look_at_webhook(slot);
                     slot
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {

@@ -4,6 +4,7 @@ use super::breaker::Admission;
 use super::connections::{Exchange, Job};
 use super::lanes::ReadyList;
 use super::rate::Bucket;
+use super::window::AdaptiveWindow;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -22,11 +23,13 @@ pub(super) struct WebhookState {
     /// Deliveries on a connection.
     pub(super) in_flight: u32,
     /// This shard's part of the webhook's concurrency.
-    window: u32,
+    pub(super) window: u32,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
     /// This shard's part of its rate, if that is limited.
     pub(super) rate: Option<Bucket>,
+    /// Narrows the window, if it is to adapt.
+    pub(super) adaptive: Option<AdaptiveWindow>,
 }
 
 impl WebhookState {
@@ -98,24 +101,24 @@ impl Shard {
 
     fn add_webhook(&mut self, slot: usize, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
-        let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
             revision: 0,
             ready: ReadyList::default(),
             in_flight: 0,
-            window,
+            window: 0,
             listed: false,
             rate: None,
+            adaptive: None,
         });
         self.change_rate(slot as u32);
+        self.change_window(slot as u32);
         self.publish_gate(slot as u32);
     }
 
     fn change_webhook(&mut self, slot: u32, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
-        let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         if webhook.definition.target != definition.target
             || webhook.definition.head != definition.head
@@ -125,7 +128,6 @@ impl Shard {
             definition.ledger.note_success();
         }
         webhook.definition = definition;
-        webhook.window = window;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
         self.endpoints[endpoint].has_enough = false;
         if old != endpoint {
@@ -137,6 +139,24 @@ impl Shard {
         self.release_endpoint(old);
         self.publish_gate(slot);
         self.change_rate(slot);
+        self.change_window(slot);
+    }
+
+    /// The webhook has another concurrency: what its window has learnt is kept.
+    fn change_window(&mut self, slot: u32) {
+        let (worker, workers) = (self.config.worker, self.config.workers);
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        webhook.window = window_of(webhook.definition.concurrency, worker, workers);
+        let known = webhook.adaptive.take();
+        if webhook.definition.adaptive {
+            let window = match known {
+                Some(known) => known.bounded(webhook.window),
+                None => AdaptiveWindow::new(webhook.window),
+            };
+            webhook.window = window.limit();
+            webhook.adaptive = Some(window);
+        }
+        webhook.definition.ledger.gate(worker).set_window(webhook.window);
     }
 
     /// Ends the connections that carry deliveries of `slot`, which is no more.

@@ -90,6 +90,9 @@ const FINAL_STATUS: Argument = Argument {
 
 const RATE: Argument = option("attempts-per-second", "RATE", "integer");
 
+const ADAPTIVE: Argument =
+    oneof("adaptive", "ADAPTIVE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+
 const CREATE: &[Argument] = &[
     NAME,
     plain("url", "string"),
@@ -109,6 +112,7 @@ const CREATE: &[Argument] = &[
     BATCH_SIZE,
     FINAL_STATUS,
     RATE,
+    ADAPTIVE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -130,6 +134,7 @@ const UPDATE: &[Argument] = &[
     BATCH_SIZE,
     FINAL_STATUS,
     RATE,
+    ADAPTIVE,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];

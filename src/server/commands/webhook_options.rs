@@ -28,9 +28,10 @@ enum Keyword {
     BatchSize,
     FinalStatus,
     Rate,
+    Adaptive,
 }
 
-const KEYWORDS: [(&str, Keyword); 17] = [
+const KEYWORDS: [(&str, Keyword); 18] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -48,6 +49,7 @@ const KEYWORDS: [(&str, Keyword); 17] = [
     ("BATCH_SIZE", Keyword::BatchSize),
     ("FINAL_STATUS", Keyword::FinalStatus),
     ("RATE", Keyword::Rate),
+    ("ADAPTIVE", Keyword::Adaptive),
 ];
 
 impl Keyword {
@@ -94,6 +96,7 @@ pub(super) struct Options {
     batch: Option<()>,
     final_statuses: Option<Vec<u16>>,
     rate: Option<u32>,
+    adaptive: Option<bool>,
 }
 
 impl Options {
@@ -169,6 +172,7 @@ impl Options {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
             }
             Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
+            Keyword::Adaptive => set(&mut self.adaptive, name, true_or_false(name, values[0])?)?,
             Keyword::Events | Keyword::FinalStatus => {}
         }
         Ok(rest)
@@ -246,6 +250,7 @@ impl Options {
             pipeline: self.pipeline,
             final_statuses: self.final_statuses.unwrap_or_default(),
             rate: self.rate.unwrap_or_default(),
+            adaptive: self.adaptive.unwrap_or_default(),
         }
     }
 
@@ -270,6 +275,7 @@ impl Options {
             pipeline: self.pipeline,
             final_statuses: self.final_statuses,
             rate: self.rate,
+            adaptive: self.adaptive,
         }
     }
 }
@@ -290,6 +296,14 @@ pub(super) fn text(name: &str, value: &[u8]) -> Result<String, String> {
 pub(super) fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T, String> {
     parse_number(value)
         .ok_or_else(|| format!("ERR value of {name} is not an integer or out of range"))
+}
+
+fn true_or_false(name: &str, value: &[u8]) -> Result<bool, String> {
+    match value {
+        _ if value.eq_ignore_ascii_case(b"true") => Ok(true),
+        _ if value.eq_ignore_ascii_case(b"false") => Ok(false),
+        _ => Err(format!("ERR {name} is true or false")),
+    }
 }
 
 fn is_auth_none(values: &[&[u8]], form: Form) -> bool {
@@ -401,9 +415,10 @@ mod tests {
 
     #[test]
     fn final_statuses_go_up_to_the_next_option() {
-        let options = create("FINAL_STATUS 400 422 RETRIES 2 Rate 50");
+        let options = create("FINAL_STATUS 400 422 RETRIES 2 Rate 50 adaptive TRUE");
         assert_eq!((options.final_statuses, options.retries), (vec![400, 422], 2));
-        assert_eq!(options.rate, 50);
+        assert_eq!((options.rate, options.adaptive), (50, true));
+        assert!(refused("ADAPTIVE maybe", Form::Create).contains("ADAPTIVE is true or false"));
         assert!(create("final_status none").final_statuses.is_empty());
         assert!(refused("FINAL_STATUS", Form::Create).contains("one or more statuses"));
         assert!(refused("FINAL_STATUS RETRIES 2", Form::Create).contains("one or more statuses"));

@@ -121,6 +121,8 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("breaker", Value::Text(info.breaker.name())),
         ("final_statuses", Value::Statuses(&info.final_statuses)),
         ("rate", Value::Number(u64::from(info.rate))),
+        ("adaptive", Value::Text(if info.adaptive { "yes" } else { "no" })),
+        ("window", Value::Number(u64::from(info.window))),
     ]);
     write_map(reply, &fields);
 }

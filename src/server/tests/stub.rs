@@ -183,6 +183,8 @@ impl Engine for StubEngine {
             breaker: BreakerState::Closed,
             final_statuses: options.final_statuses,
             rate: options.rate,
+            adaptive: options.adaptive,
+            window: 64,
         })
     }
 

@@ -120,7 +120,8 @@ impl Waits {
                 .tokens
                 .as_ref()
                 .is_some_and(|tokens| tokens.may_lack(now, row.shard, row.webhook, terms, plan));
-            let waits = held || shut || unheard || lacks_token;
+            let narrow = terms.adaptive && row.tally.in_flight > 0;
+            let waits = held || shut || unheard || lacks_token || narrow;
             if row.status != WebhookStatus::Active || waits {
                 continue;
             }
@@ -128,7 +129,9 @@ impl Waits {
             if ready == 0 || row.tally.in_flight >= u64::from(terms.window) {
                 continue;
             }
-            let room = u64::from(terms.window) - row.tally.in_flight;
+            // A window that adapts may be as narrow as one.
+            let window = if terms.adaptive { 1 } else { terms.window };
+            let room = u64::from(window) - row.tally.in_flight;
             let shard = &checkpoint.shards[row.shard];
             if !self.may_wait(shard, terms, room, plan) {
                 return Err(format!(
