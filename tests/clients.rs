@@ -7,6 +7,8 @@
 mod server;
 mod support;
 
+#[path = "clients/formats.rs"]
+mod formats;
 #[path = "clients/hostile.rs"]
 mod hostile;
 #[path = "clients/languages.rs"]

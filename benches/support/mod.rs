@@ -5,6 +5,8 @@
 
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
+use ferrite::core::format::Format;
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{
@@ -53,6 +55,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
     let config = RegistryConfig {
         webhooks_max: 1,
         pending_max: usize::MAX >> 1,
+        batch_size_max: 100,
         workers: 1,
         verify_tls: true,
         allowed_hosts: Vec::new(),
@@ -65,7 +68,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         auth: Auth::None,
         headers: Vec::new(),
         secret: secret.map(str::to_owned),
-        signatures: Signatures::Both,
+        signatures: Signatures::BOTH,
+        retired: Vec::new(),
         retry: RetryPolicy {
             retries,
             delay_ms: 60_000,
@@ -77,6 +81,14 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         timeout_ms: 5000,
         concurrency: 64,
         pipeline: 1,
+        batch: false,
+        batch_size: 100,
+        batch_interval_ms: 1000,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
+        format: Format::Ferrite,
+        sequence: false,
         final_statuses: Vec::new(),
         rate: 0,
         adaptive: false,
@@ -170,7 +182,7 @@ impl Rig {
                     to_send = true;
                 }
                 Action::Wake(_) => to_send = true,
-                Action::Close(_) | Action::RoomMade => {}
+                Action::Close(_) | Action::RoomMade | Action::Notice(_) => {}
             }
         }
         to_send

@@ -51,6 +51,15 @@ pub const CONCURRENCY_MAX: u32 = 10_000;
 /// Most requests that one connection may carry at once (`PIPELINE`).
 pub const PIPELINE_MAX: u32 = 128;
 
+/// Most events that `max_batch_size` may allow in one batch.
+pub const BATCH_SIZE_MAX: u32 = 10_000;
+/// Events in one batch, unless configured (`max_batch_size`).
+pub const BATCH_SIZE_DEFAULT: u32 = 100;
+/// Longest time a delivery may be told to wait for its batch to fill: one hour.
+pub const BATCH_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
+/// Bodies of one batch together, in bytes; a single longer body goes alone.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest event that is accepted: key, values and metadata together, in bytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Event buffers larger than this are freed after use, not kept for the next event.
@@ -144,3 +153,70 @@ pub const FINAL_STATUSES_MAX: usize = 64;
 
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;
+
+/// Pending deliveries that came in within this time are of one age, for the lag that is told.
+pub const AGE_GENERATION_US: u64 = 100_000;
+/// Ages of pending deliveries that are told apart, per webhook and worker; at the bound the two
+/// that differ least are taken for one.
+pub const AGE_GENERATIONS_MAX: usize = 32;
+/// Warnings of one kind that a worker logs within [`NOTICE_INTERVAL_MS`]; the rest are counted, and
+/// their number is told with the next one.
+pub const NOTICES_PER_INTERVAL_MAX: u32 = 5;
+/// See [`NOTICES_PER_INTERVAL_MAX`].
+pub const NOTICE_INTERVAL_MS: u64 = 10_000;
+/// Requests for `/metrics` and the health checks that are answered at once; more are refused with
+/// a 503.
+pub const ADMIN_CONNECTIONS_MAX: usize = 8;
+
+// What the configuration file takes; the defaults are in `webhooks::WebhookConfig`.
+
+/// Most webhooks that `max_webhooks` may allow.
+pub const WEBHOOKS_MAX: u64 = 1_000_000;
+/// Largest `backoff_multiplier`.
+pub const BACKOFF_MULTIPLIER_MAX: f64 = 1000.0;
+/// Most open connections that a worker, or an endpoint in a worker, may be allowed.
+pub const CONNECTIONS_MAX: u64 = 1_000_000;
+
+/// Largest record of the log, in bytes: an event's body may be six times its value (escapes), and
+/// its key stands beside it.
+pub const LOG_RECORD_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// A segment of the log ends when it is this long, in bytes, unless configured.
+pub const LOG_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Shortest segments that may be configured, in bytes.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 4 * 1024;
+/// All segments of the log together, in bytes, unless configured. No event is taken beyond it.
+pub const LOG_DISK_BYTES_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
+/// What is written to the log at once, in bytes; the batch that passes it is still taken whole.
+pub const LOG_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Batches that wait for the log's writer.
+pub const LOG_QUEUE_BATCHES_MAX: usize = 1024;
+/// Bytes that wait for the log's writer; the batch that passes it is still taken.
+pub const LOG_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest batch buffer that is kept for the next batch, in bytes.
+pub const LOG_BATCH_KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Time between two syncs of the log under `fsync = "everysec"`, in milliseconds.
+pub const LOG_SYNC_INTERVAL_MS: u64 = 1000;
+/// A log that could not be written is tried again after this long, in milliseconds.
+pub const LOG_RETRY_MS: u64 = 1000;
+/// What the log's readers read at once, in bytes.
+pub const LOG_READ_BYTES: usize = 256 * 1024;
+/// What cleaning a segment copies in one step, in bytes.
+pub const LOG_CLEAN_STEP_BYTES: usize = 1024 * 1024;
+/// Unfinished deliveries whose number of attempts the log remembers; further ones start again
+/// from none after a restart.
+pub const LOG_ATTEMPTS_MAX: usize = 1 << 20;
+/// Most webhooks that one event of the log is for.
+pub const LOG_TARGETS_MAX: usize = u16::MAX as usize;
+/// Old secrets of a webhook that still sign while their grace lasts; the oldest makes room.
+pub const SECRETS_RETIRED_MAX: usize = 2;
+/// Longest grace of an old secret: 90 days.
+pub const SECRET_GRACE_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
+/// Keys whose last number a worker remembers for one webhook with `SEQUENCE`. When a new key comes
+/// beyond that, it forgets all of them, and every key's numbers begin anew.
+pub const SEQUENCE_KEYS_MAX: usize = 65_536;
+/// Longest key that becomes `subject` and `partitionkey` of a CloudEvent, in bytes.
+pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
+/// Longest `tracestate` that is passed on, in bytes.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+/// Most members of a `tracestate` that is passed on.
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;

@@ -3,13 +3,17 @@
 //! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
 //! the simulator drive the same code.
 
+pub mod cloudevent;
 pub mod event;
 pub mod failure;
+pub mod format;
 pub mod glob;
 pub mod http;
 pub mod json;
+pub mod latency;
 pub mod ledger;
 pub mod matcher;
+pub mod on_full;
 pub mod packed;
 pub mod payload;
 pub mod retry;
@@ -17,3 +21,4 @@ pub mod shard;
 pub mod signature;
 pub mod snapshot;
 pub mod timestamp;
+pub mod trace;

@@ -1,7 +1,9 @@
 //! The webhooks that exist: checks what they are told, compiles them, publishes snapshots.
 
+mod rotation;
 mod settings;
 
+pub use rotation::RetiredSecret;
 pub use settings::{Auth, Settings, SettingsError};
 
 use crate::base::id::WebhookId;
@@ -39,6 +41,8 @@ pub struct RegistryConfig {
     pub webhooks_max: usize,
     /// Pending deliveries of one webhook.
     pub pending_max: usize,
+    /// Most events that a webhook may want in one batch.
+    pub batch_size_max: u32,
     /// Workers, each with its part of every ledger.
     pub workers: usize,
     /// Whether certificates are verified.

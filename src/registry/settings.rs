@@ -1,18 +1,21 @@
 //! What a webhook is told, checked and compiled.
 
 use super::RegistryConfig;
+use super::rotation::RetiredSecret;
 use crate::base::id::WebhookId;
 use crate::base::limits;
 use crate::core::event::EventMask;
+use crate::core::format::Format;
 use crate::core::http::endpoint::Endpoint;
 use crate::core::http::headers::{Authorization, CustomHeaders};
 use crate::core::http::request::RequestHead;
 use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
+use crate::core::on_full::OnFull;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
-use crate::core::signature::{Signatures, SigningKey};
-use crate::core::snapshot::Definition;
+use crate::core::signature::Signatures;
+use crate::core::snapshot::{BatchPolicy, Definition};
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,6 +64,8 @@ pub struct Settings {
     pub secret: Option<String>,
     /// Which signatures it sends then.
     pub signatures: Signatures,
+    /// Secrets from before, which still sign; the newest first.
+    pub retired: Vec<RetiredSecret>,
     /// When and how often a failed delivery is tried again.
     pub retry: RetryPolicy,
     /// One deadline for the whole exchange.
@@ -69,6 +74,22 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Whether many deliveries go in one request.
+    pub batch: bool,
+    /// Most deliveries in a batch.
+    pub batch_size: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: u64,
+    /// What is done when its queue is full.
+    pub on_full: OnFull,
+    /// Only the newest pending event of a key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Whether events are numbered in headers.
+    pub sequence: bool,
     /// Statuses that are not tried again.
     pub final_statuses: Vec<u16>,
     /// Attempts per second; 0: no limit.
@@ -116,7 +137,7 @@ pub enum SettingsError {
     Invalid(String),
 }
 
-fn invalid(error: impl fmt::Display) -> SettingsError {
+pub(super) fn invalid(error: impl fmt::Display) -> SettingsError {
     SettingsError::Invalid(error.to_string())
 }
 
@@ -150,6 +171,22 @@ fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
 }
 
 impl Settings {
+    /// What is said of one event in headers cannot be said of a batch.
+    fn check_form(&self) -> Result<(), SettingsError> {
+        if self.batch && self.format == Format::CloudEventsBinary {
+            return Err(invalid(
+                "FORMAT cloudevents-binary and BATCH do not go together: the attributes are \
+                 headers of one event; use cloudevents-structured",
+            ));
+        }
+        if self.batch && self.sequence {
+            return Err(invalid(
+                "SEQUENCE and BATCH do not go together: the numbers are headers of one event",
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks everything and compiles it.
     pub(super) fn compile(
         &self,
@@ -164,6 +201,15 @@ impl Settings {
         check_range("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         check_range("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
         check_range("pipeline", self.pipeline.into(), 1, limits::PIPELINE_MAX.into())?;
+        check_range("batch_size", self.batch_size.into(), 1, config.batch_size_max.into())?;
+        check_range("batch_interval_ms", self.batch_interval_ms, 0, limits::BATCH_INTERVAL_MS_MAX)?;
+        if self.coalesce && !self.ordered {
+            return Err(SettingsError::Invalid(
+                "COALESCE latest and ORDER none exclude each other: without order there is no latest"
+                    .to_owned(),
+            ));
+        }
+        self.check_form()?;
         check_range("rate", self.rate.into(), 0, limits::RATE_MAX.into())?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
@@ -180,8 +226,7 @@ impl Settings {
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
         let head =
             RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
-        let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
-        let signing = signing.map(|key| key.only(self.signatures));
+        let signing = self.signing_key()?;
         Ok(Definition {
             id,
             name: name.to_owned(),
@@ -192,6 +237,16 @@ impl Settings {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch.then_some(BatchPolicy {
+                events_max: self.batch_size,
+                interval_ms: self.batch_interval_ms,
+                bytes_max: limits::BATCH_BYTES_MAX,
+            }),
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
+            format: self.format,
+            sequence: self.sequence,
             since_generation,
             ledger,
             final_statuses: check_final_statuses(&self.final_statuses)?,

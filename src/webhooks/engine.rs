@@ -1,9 +1,9 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
 use super::{
-    Admission, DeliveryRecord, EngineStats, EventRef, EventValue, TestReport, WebhookAuth,
-    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
-    WebhookUpdate, WhenFull,
+    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, TestReport,
+    WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
+    WebhookStatus, WebhookUpdate, WhenFull,
 };
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::limits;
@@ -12,9 +12,11 @@ use crate::base::random;
 use crate::base::time::{Clock, unix_us};
 use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
+use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::{BreakerPolicy, Isolation, ShardConfig, Shared, TestOutcome};
+use crate::core::signature::SigningKey;
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
 use crate::io::DriverKind;
@@ -32,15 +34,15 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Engine {
-    config: WebhookConfig,
+    pub(super) config: WebhookConfig,
     workers: usize,
     registry: Result<Registry, WebhookError>,
-    published: Option<Arc<Published>>,
-    shared: Arc<Shared>,
+    pub(super) published: Option<Arc<Published>>,
+    pub(super) shared: Arc<Shared>,
     room: Arc<Room>,
     hasher: KeyHasher,
-    clock: Clock,
-    running: OnceLock<Result<Running, WebhookError>>,
+    pub(super) clock: Clock,
+    pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -48,7 +50,7 @@ pub(super) struct Engine {
 /// The engine's threads.
 #[derive(Debug)]
 pub(super) struct Running {
-    workers: Vec<Arc<WorkerShared>>,
+    pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
 }
@@ -64,6 +66,7 @@ impl Engine {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
+                batch_size_max: config.max_batch_size as u32,
                 workers,
                 verify_tls: config.security.verify_ssl,
                 allowed_hosts: config.security.allowed_hosts.clone(),
@@ -100,6 +103,16 @@ impl Engine {
             return Err(WebhookError::ShutDown);
         }
         self.running.get_or_init(|| self.start()).as_ref().map_err(Clone::clone)
+    }
+
+    /// How far the engine's threads are; starts nothing.
+    pub(super) fn state(&self) -> EngineState {
+        match self.running.get() {
+            _ if self.closed.load(Ordering::Acquire) => EngineState::Stopping,
+            Some(Ok(_)) => EngineState::Running,
+            Some(Err(_)) => EngineState::Failed,
+            None => EngineState::NotStarted,
+        }
     }
 
     fn start(&self) -> Result<Running, WebhookError> {
@@ -208,6 +221,15 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            batch: options.batch,
+            batch_size: options.batch_size.unwrap_or(self.config.max_batch_size as u32),
+            batch_interval_ms: options.batch_interval_ms.unwrap_or(self.config.batch_interval_ms),
+            on_full: options.on_full,
+            coalesce: options.coalesce,
+            ordered: options.ordered,
+            retired: Vec::new(),
+            format: options.format,
+            sequence: options.sequence,
             final_statuses: options.final_statuses,
             rate: options.rate,
             adaptive: options.adaptive,
@@ -215,6 +237,7 @@ impl Engine {
     }
 
     pub(super) fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError> {
+        check_grace(&update)?;
         self.registry()?.update(name, |settings| apply(settings, update))?;
         self.poke_workers();
         Ok(())
@@ -222,6 +245,7 @@ impl Engine {
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
         self.registry()?.set_status(name, status, unix_us())?;
+        tracing::info!("webhook {name}: {} by command", status.name());
         self.poke_workers();
         Ok(())
     }
@@ -320,11 +344,11 @@ impl Engine {
         let some_full = self.shared.full_count.load(Ordering::Relaxed) != 0;
         let may_drop = match (some_full, when_full) {
             (false, _) => false,
-            (true, WhenFull::Drop) => true,
-            (true, WhenFull::Refuse) => match full_among(snapshot, event) {
-                Fullness::None => false,
-                Fullness::Some => true,
-                Fullness::All => return Ok(Admission::Full),
+            (true, when_full) => match (full_among(snapshot, event), when_full) {
+                (Fullness::None, _) => false,
+                (Fullness::Waits, WhenFull::Refuse | WhenFull::Drop)
+                | (Fullness::All, WhenFull::Refuse) => return Ok(Admission::Full),
+                _ => true,
             },
         };
         let key_hash = self.hasher.hash(event.database, event.key);
@@ -398,6 +422,8 @@ enum Fullness {
     None,
     Some,
     All,
+    /// One of the full ones wants callers to wait.
+    Waits,
 }
 
 /// How many of the webhooks that want the event are full. Off the hot path: only asked while
@@ -405,16 +431,18 @@ enum Fullness {
 fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let mut slots = Vec::new();
     snapshot.matcher.find(event.event, event.key, &mut slots);
-    let (mut active, mut full) = (0, 0);
+    let (mut active, mut full, mut waits) = (0, 0, false);
     for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
         // One that was disabled by a 410 since the snapshot is passed by, full or not.
         if definition.ledger.status() == WebhookStatus::Active {
             active += 1;
             full += usize::from(definition.ledger.is_full());
+            waits |= definition.ledger.is_full() && definition.on_full == OnFull::Wait;
         }
     }
     match full {
         0 => Fullness::None,
+        _ if waits => Fullness::Waits,
         full if full == active => Fullness::All,
         _ => Fullness::Some,
     }
@@ -439,7 +467,9 @@ fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
         + event.old_value.map_or(0, <[u8]>::len)
         + event.new_key.map_or(0, <[u8]>::len)
         + event.client_id.map_or(0, str::len)
-        + event.source_ip.map_or(0, str::len);
+        + event.source_ip.map_or(0, str::len)
+        + event.traceparent.map_or(0, str::len)
+        + event.tracestate.map_or(0, str::len);
     let limit = limits::EVENT_BYTES_MAX;
     if bytes > limit { Err(WebhookError::EventTooLarge { bytes, limit }) } else { Ok(()) }
 }
@@ -463,6 +493,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         return wrong(&format!(
             "max_retry_delay_ms must be at most {}",
             limits::RETRY_DELAY_MS_MAX
+        ));
+    }
+    if !(1..=limits::BATCH_SIZE_MAX as usize).contains(&config.max_batch_size) {
+        return wrong(&format!("max_batch_size must be 1 to {}", limits::BATCH_SIZE_MAX));
+    }
+    if config.batch_interval_ms > limits::BATCH_INTERVAL_MS_MAX {
+        return wrong(&format!(
+            "batch_interval_ms must be at most {}",
+            limits::BATCH_INTERVAL_MS_MAX
         ));
     }
     for (name, value) in [
@@ -514,6 +553,18 @@ fn auth_of(auth: Option<WebhookAuth>) -> Auth {
     }
 }
 
+fn check_grace(update: &WebhookUpdate) -> Result<(), WebhookError> {
+    let wrong = |what: String| Err(WebhookError::Invalid(what));
+    match (update.secret_grace_seconds, &update.secret) {
+        (None, _) => Ok(()),
+        (Some(seconds), _) if seconds > limits::SECRET_GRACE_SECONDS_MAX => {
+            wrong(format!("GRACE must be at most {} seconds", limits::SECRET_GRACE_SECONDS_MAX))
+        }
+        (Some(_), Some(Some(_))) => Ok(()),
+        (Some(_), _) => wrong("GRACE goes with a new SECRET".to_owned()),
+    }
+}
+
 fn apply(settings: &mut Settings, update: WebhookUpdate) {
     fn set<T>(place: &mut T, value: Option<T>) {
         if let Some(value) = value {
@@ -525,7 +576,9 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.events, update.events.map(|events| mask_of(&events)));
     set(&mut settings.auth, update.auth.map(auth_of));
     set(&mut settings.headers, update.headers);
-    set(&mut settings.secret, update.secret);
+    if let Some(secret) = update.secret {
+        settings.change_secret(secret, update.secret_grace_seconds.unwrap_or(0), unix_us());
+    }
     set(&mut settings.signatures, update.signatures);
     set(&mut settings.retry.retries, update.retries);
     set(&mut settings.retry.delay_ms, update.retry_delay_ms);
@@ -533,6 +586,14 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.batch, update.batch);
+    set(&mut settings.batch_size, update.batch_size);
+    set(&mut settings.batch_interval_ms, update.batch_interval_ms);
+    set(&mut settings.on_full, update.on_full);
+    set(&mut settings.coalesce, update.coalesce);
+    set(&mut settings.ordered, update.ordered);
+    set(&mut settings.format, update.format);
+    set(&mut settings.sequence, update.sequence);
     set(&mut settings.final_statuses, update.final_statuses);
     set(&mut settings.rate, update.rate);
     set(&mut settings.adaptive, update.adaptive);
@@ -546,6 +607,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
         failures: tally.dead,
         dropped: tally.dropped,
         cancelled: tally.cancelled,
+        coalesced: tally.coalesced,
         pending: tally.pending,
         in_flight: tally.in_flight,
         attempts: tally.attempts,
@@ -557,6 +619,10 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
 
 fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let (settings, ledger) = (&webhook.settings, &webhook.definition.ledger);
+    let signing = webhook.definition.signing.as_ref();
+    let now = unix_us() / 1_000_000;
+    let in_grace = settings.retired.iter().map(|retired| retired.until_unix_seconds);
+    let in_grace: Vec<u64> = in_grace.filter(|until| *until > now).collect();
     let (breaker, hold_until_us) = ledger.gates();
     WebhookInfo {
         name,
@@ -575,6 +641,18 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         timeout_ms: settings.timeout_ms,
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
+        batch: settings.batch,
+        batch_size: settings.batch_size,
+        batch_interval_ms: settings.batch_interval_ms,
+        on_full: settings.on_full,
+        coalesce: settings.coalesce,
+        ordered: settings.ordered,
+        format: settings.format,
+        sequence: settings.sequence,
+        key_id: signing.map(SigningKey::key_id),
+        public_key: signing.and_then(SigningKey::public_key_text),
+        old_secrets: in_grace.len(),
+        old_secrets_until_us: in_grace.iter().max().map(|until| until * 1_000_000),
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
         status_since_us: ledger.status_since_us().unwrap_or(webhook.created_at_us),
         retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
@@ -593,6 +671,8 @@ fn text_of(bytes: &[u8]) -> String {
 fn record_of(attempt: &AttemptRecord) -> DeliveryRecord {
     DeliveryRecord {
         id: attempt.id.to_string(),
+        batch_id: attempt.batch.map(|batch| batch.id(attempt.id.boot).batch_text()),
+        batch_events: attempt.batch.map_or(0, |batch| batch.events),
         event: attempt.event,
         key: attempt.key.clone(),
         attempt: attempt.attempt,

@@ -6,6 +6,7 @@
 mod config;
 mod engine;
 mod error;
+mod gather;
 mod manager;
 mod options;
 mod report;
@@ -13,12 +14,20 @@ mod trigger;
 
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
+pub use crate::core::format::Format;
 pub use crate::core::ledger::{BreakerState, DeliveryOutcome, WebhookStatus};
+pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
+pub use crate::metrics::{
+    CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
+    WebhookMetrics, WorkerMetrics,
+};
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
-pub use report::{DeliveryRecord, DrainReport, EngineStats, TestReport, WebhookInfo, WebhookStats};
+pub use report::{
+    DeliveryRecord, DrainReport, EngineState, EngineStats, TestReport, WebhookInfo, WebhookStats,
+};
 pub use trigger::WebhookTrigger;

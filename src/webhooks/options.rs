@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, Signatures, WebhookEvent};
+use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -57,6 +57,27 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// Whether many deliveries go in one request, as a batch.
+    pub batch: bool,
+    /// Most deliveries in a batch, 1 to `max_batch_size`; `None` for `max_batch_size`. Only used
+    /// with `batch`.
+    pub batch_size: Option<u32>,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds; `None` for the
+    /// configuration's.
+    pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept (`COALESCE latest`): an event
+    /// takes the place of the one before it that is not under way, with attempts of its own.
+    pub coalesce: bool,
+    /// Whether the events of a key are delivered one after the other, in order. `false` gives
+    /// that up for this webhook: all its events may be under way at once.
+    pub ordered: bool,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
+    /// can prove that nothing is missing. The webhook then keeps its own copy of each pending body.
+    pub sequence: bool,
     /// Statuses of 300 to 599 after which a delivery is given up at once, without retries, beside
     /// those that never are retried. 410 cannot be one: it disables the webhook.
     pub final_statuses: Vec<u16>,
@@ -83,13 +104,21 @@ impl Default for WebhookOptions {
             auth: None,
             headers: Vec::new(),
             secret: None,
-            signatures: Signatures::Both,
+            signatures: Signatures::BOTH,
             retries: WebhookOptions::RETRIES_FROM_CONFIG,
             retry_delay_ms: None,
             retry_backoff: RetryBackoff::default(),
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            batch: false,
+            batch_size: None,
+            batch_interval_ms: None,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
+            format: Format::Ferrite,
+            sequence: false,
             final_statuses: Vec::new(),
             rate: 0,
             adaptive: false,
@@ -114,6 +143,14 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("batch", &self.batch)
+            .field("batch_size", &self.batch_size)
+            .field("batch_interval_ms", &self.batch_interval_ms)
+            .field("on_full", &self.on_full)
+            .field("coalesce", &self.coalesce)
+            .field("ordered", &self.ordered)
+            .field("format", &self.format)
+            .field("sequence", &self.sequence)
             .field("final_statuses", &self.final_statuses)
             .field("rate", &self.rate)
             .field("adaptive", &self.adaptive)
@@ -150,6 +187,27 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// Whether many deliveries go in one request. Batches that are made already stay batches.
+    pub batch: Option<bool>,
+    /// Most deliveries in a batch, 1 to `max_batch_size`.
+    pub batch_size: Option<u32>,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: Option<OnFull>,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: Option<bool>,
+    /// Whether the events of a key are delivered one after the other. Holds for events that are
+    /// taken in from now on.
+    pub ordered: Option<bool>,
+    /// With a new secret: the old one goes on signing beside it for this long, in seconds, at most
+    /// 90 days; `None` for not at all. `webhook-signature` and `Signature` then list both;
+    /// `X-Ferrite-Signature`, which has room for one, stays that of the oldest secret.
+    pub secret_grace_seconds: Option<u64>,
+    /// The form of the bodies. Events that are pending keep the one they were written in.
+    pub format: Option<Format>,
+    /// Whether events are numbered in headers; those that are pending stay as they are.
+    pub sequence: Option<bool>,
     /// Replaces the statuses after which a delivery is given up at once.
     pub final_statuses: Option<Vec<u16>>,
     /// Most attempts per second; 0 for no limit.

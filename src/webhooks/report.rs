@@ -1,10 +1,12 @@
 //! What the engine tells about itself.
 
 use super::{
-    BreakerState, DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus,
+    BreakerState, DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, WebhookEvent,
+    WebhookStatus,
 };
 
-/// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
+/// Counters of one webhook. At rest, `triggered = delivered + dead +
+/// dropped + cancelled + coalesced + pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct WebhookStats {
@@ -16,6 +18,8 @@ pub struct WebhookStats {
     pub delivered: u64,
     /// Deliveries that were given up after their retries (dead letters).
     pub failures: u64,
+    /// Deliveries that gave way to a newer one of their key (`COALESCE`).
+    pub coalesced: u64,
     /// Deliveries that were rejected or dropped because a bound was reached.
     pub dropped: u64,
     /// Deliveries that were cancelled because the webhook was deleted.
@@ -70,6 +74,30 @@ pub struct WebhookInfo {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Whether many deliveries go in one request.
+    pub batch: bool,
+    /// Most deliveries in a batch.
+    pub batch_size: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: u64,
+    /// What is done with an event when its queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
+    /// The form of its bodies.
+    pub format: Format,
+    /// Whether its events are numbered in headers.
+    pub sequence: bool,
+    /// Names its secret in signatures of RFC 9421 (`keyid`), and tells nothing of it.
+    pub key_id: Option<String>,
+    /// The public key (`whpk_...`) that receivers verify with, when its secret is a private key.
+    pub public_key: Option<String>,
+    /// Old secrets that still sign, because their grace lasts.
+    pub old_secrets: usize,
+    /// When the last of them stops, in microseconds since 1970.
+    pub old_secrets_until_us: Option<u64>,
     /// Its counters.
     pub stats: WebhookStats,
     /// Since when it has its status, in microseconds since 1970.
@@ -118,6 +146,11 @@ pub struct EngineStats {
 pub struct DeliveryRecord {
     /// The event's id.
     pub id: String,
+    /// The id of the batch that the event was in. One record stands for a batch, with the id,
+    /// kind and key of its first event; but of the events that are given up, each has its own.
+    pub batch_id: Option<String>,
+    /// Events in that batch; 0 for an event alone.
+    pub batch_events: u32,
     /// What happened.
     pub event: WebhookEvent,
     /// The key it happened to (the first bytes of a long one).
@@ -160,4 +193,18 @@ pub struct TestReport {
 pub struct DrainReport {
     /// Deliveries that were still pending at the deadline.
     pub pending: u64,
+}
+
+/// How far the engine's threads are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum EngineState {
+    /// No call has needed them yet.
+    NotStarted,
+    /// They run.
+    Running,
+    /// They could not be started.
+    Failed,
+    /// A shutdown has begun, and may be over.
+    Stopping,
 }

@@ -3,8 +3,11 @@
 
 mod accounting;
 mod attempts;
+mod batches;
 mod breaker;
 mod connections;
+mod heads;
+mod measures;
 mod order;
 mod pipeline;
 mod progress;
@@ -18,7 +21,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 21] = [
+pub const RULES: [(&str, Rule); 25] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -37,7 +40,11 @@ pub const RULES: [(&str, Rule); 21] = [
     ("windows", connections::windows),
     ("pipeline", pipeline::pipeline),
     ("answers", pipeline::answers),
+    ("batches", batches::batches),
     ("progress", progress::progress),
+    ("measures", measures::measures),
+    ("secrets", heads::secrets),
+    ("numbers", heads::numbers),
     ("breaker", breaker::breaker),
     ("rate", rate::rate),
 ];

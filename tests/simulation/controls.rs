@@ -5,7 +5,7 @@
 use super::checkers::{RULES, violations};
 use super::endpoints::{Script, Wish};
 use super::faults::{Plan, no_isolation};
-use super::history::{Entry, Happening, Sent};
+use super::history::{CarriedEvent, Entry, Happening, Sent};
 use super::operations::Order;
 use super::scenarios::{order, retry, world};
 use super::world::{Mischief, World};
@@ -101,6 +101,7 @@ fn invention_notices_an_event_that_nobody_triggered() {
     let mut world = clean(&[], 1);
     let (at, mut invented) = sent(&world, 0);
     (invented.link, invented.event, invented.key, invented.name.id) = (99, Some(77), 77, 77);
+    invented.carried = vec![CarriedEvent { event: 77, key: 77, id: 77 }];
     insert_after(&mut world, at, Happening::Sent(invented));
     expect(&world, &["invention"]);
 }
@@ -414,6 +415,76 @@ fn pipelined(mischief: Mischief, script: &[Script]) -> World {
 }
 
 #[test]
+fn invention_notices_an_event_that_had_given_way() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { coalesce: true, ..order(0) });
+    world.run_for(1000);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.run_for(800);
+    (0..2).for_each(|_| {
+        world.trigger(3, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    let (at, last) = sent(&world, 1);
+    assert_eq!(last.carried[0].event, 2, "the one before it has given way");
+    let mut gone = last.clone();
+    gone.carried[0].event = 1;
+    world.history.entries[at].what = Happening::Sent(gone);
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "invention"), "{rules:?}");
+}
+
+/// A run of one batch of three.
+fn batched() -> World {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { batch: Some((3, 10)), ..order(0) });
+    world.run_for(1000);
+    (0..3).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    world
+}
+
+#[test]
+fn batches_notices_what_is_too_large() {
+    let mut world = batched();
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.batch = Some((2, 10));
+        }
+    });
+    expect(&world, &["batches"]);
+}
+
+#[test]
+fn batches_notices_a_batch_that_is_taken_apart() {
+    let mut world = batched();
+    let (at, first) = sent(&world, 0);
+    let name = super::history::RequestName { id: 77, ..first.name };
+    let again = Sent { link: 99, carried: first.carried[..1].to_vec(), name, ..first.clone() };
+    insert_after(&mut world, at, Happening::Sent(again));
+    expect(&world, &["overlap", "batches"]);
+}
+
+#[test]
+fn progress_notices_a_batch_that_waits_for_too_long() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { batch: Some((3, 10)), ..order(0) });
+    world.run_for(1000);
+    world.mischief = Mischief::SleepyTimeouts(1_000_000);
+    world.trigger(1, false);
+    world.run_for(500_000);
+    world.checkpoint();
+    world.drain();
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "progress"), "{rules:?}");
+}
+
+#[test]
 fn pipeline_notices_too_many_on_a_connection() {
     let mut world = pipelined(Mischief::None, &[]);
     expect(&world, &[]);
@@ -504,6 +575,90 @@ fn windows_notices_connections_that_nobody_needs() {
     insert_after(&mut world, at + 1, Happening::Sent(alone));
     let rules = violations(&world.history, &world.plan);
     assert!(rules.iter().any(|(name, _)| *name == "windows"), "{rules:?}");
+}
+
+#[test]
+fn measures_notices_an_attempt_that_is_not_measured() {
+    let mut world = clean(&[Script::Status(500, 1000)], 2);
+    each(&mut world, |what| {
+        if let Happening::Checkpoint(checkpoint) = what {
+            checkpoint.rows.iter_mut().for_each(|row| row.measured.attempt /= 2);
+        }
+    });
+    expect(&world, &["measures"]);
+}
+
+#[test]
+fn measures_notices_a_lane_that_is_said_to_wait_for_ever() {
+    let mut world = clean(&[], 2);
+    each(&mut world, |what| {
+        if let Happening::Checkpoint(checkpoint) = what {
+            checkpoint.rows.iter_mut().for_each(|row| row.tally.lanes_blocked += 1);
+            checkpoint.shards.iter_mut().for_each(|row| row.totals.lanes_blocked += 1);
+        }
+    });
+    expect(&world, &["measures"]);
+}
+
+#[test]
+fn secrets_notices_a_secret_that_signs_after_its_grace() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", order(0));
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.run_for(1000);
+    world.rotate(0, 60);
+    world.run_for(1_000_000);
+    world.trigger(3, false);
+    world.drain();
+    expect(&world, &[]);
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what
+            && let Some((_, until)) = &mut terms.secrets[1]
+        {
+            *until -= 60;
+        }
+    });
+    expect(&world, &["secrets"]);
+}
+
+#[test]
+fn secrets_notices_an_order_that_is_wrong() {
+    let mut world = clean(&[], 1);
+    change_sent(&mut world, 0, |sent| sent.signers.standard.push(0));
+    expect(&world, &["secrets"]);
+}
+
+#[test]
+fn numbers_notices_an_event_lost_on_its_way() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { sequence: true, ..order(0) });
+    world.run_for(1000);
+    world.mischief = Mischief::LoseEvents(4);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    for key in [3, 4, 3] {
+        world.trigger(key, false);
+    }
+    world.drain();
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "numbers"), "{rules:?}");
+}
+
+#[test]
+fn numbers_notices_one_that_changes() {
+    for kind in 0..3 {
+        let numbered = Order { sequence: true, ..order(0) };
+        let mut world = run(numbered, &[Script::Status(500, 1000)], 1, Mischief::None);
+        expect(&world, &[]);
+        change_sent(&mut world, 1, |sent| {
+            let numbers = sent.numbers.as_mut().expect("it is numbered");
+            match kind {
+                0 => numbers.of_webhook += 1,
+                1 => numbers.of_key += 1,
+                _ => numbers.stream = "another".to_owned(),
+            }
+        });
+        expect(&world, &["numbers"]);
+    }
 }
 
 /// Every rule has a control above.

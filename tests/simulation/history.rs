@@ -7,7 +7,7 @@ use ferrite::core::failure::Failure;
 use ferrite::core::http::response::DeliveryWish;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::retry::RetryPolicy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default, Clone)]
 pub struct History {
@@ -31,6 +31,12 @@ pub enum Happening {
         event: u32,
         key: u32,
         wanted: Vec<Wanted>,
+    },
+    /// The event that was accepted last took the place of the one before it in a lane.
+    Coalesced {
+        shard: usize,
+        webhook: u32,
+        key: u32,
     },
     /// A shard learned of a webhook, or of its change.
     Learned {
@@ -132,6 +138,10 @@ pub struct Terms {
     /// The shard's part of the concurrency.
     pub window: u32,
     pub pipeline: u32,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
+    /// The events of a key wait for each other.
+    pub ordered: bool,
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
@@ -141,6 +151,10 @@ pub struct Terms {
     pub rate: u32,
     /// The window may be narrower than its part of the concurrency.
     pub adaptive: bool,
+    /// The secrets that it was told, the newest first: the number of each, and the second since
+    /// 1970 until which it signs.
+    pub secrets: [Option<(u32, u64)>; 3],
+    pub sequence: bool,
 }
 
 /// Names a request: which webhook, which event id (its counting part).
@@ -159,13 +173,20 @@ pub struct Sent {
     pub name: RequestName,
     /// The revision that the request was written by.
     pub revision: u32,
-    /// `None` for a test delivery.
+    /// `None` for a test delivery; of a batch, the first.
     pub event: Option<u32>,
     pub key: u32,
+    /// The events of a delivery, in their order.
+    pub carried: Vec<CarriedEvent>,
+    pub is_batch: bool,
     pub attempt: u32,
     /// A hash of the body's bytes.
     pub body: u64,
+    pub form: Form,
     pub signature: Option<String>,
+    pub signers: Signers,
+    /// The numbers in its head.
+    pub numbers: Option<Numbers>,
     /// When the shard decided to send it.
     pub assigned_at: u64,
     /// In which call it decided that.
@@ -174,6 +195,47 @@ pub struct Sent {
     pub deadline: u64,
     /// The connection has carried a whole exchange before.
     pub reused: bool,
+}
+
+/// The form of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    Ferrite,
+    Structured,
+    Binary,
+}
+
+/// The numbers of the secrets that a request was signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signers {
+    pub ferrite: Option<u32>,
+    /// In the order of `webhook-signature`.
+    pub standard: Vec<u32>,
+}
+
+/// `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbers {
+    pub stream: String,
+    pub of_webhook: u64,
+    pub key_stream: String,
+    pub of_key: u64,
+}
+
+/// An event in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CarriedEvent {
+    pub event: u32,
+    pub key: u32,
+    /// The counting part of its id.
+    pub id: u64,
+}
+
+impl Sent {
+    /// The lanes that it is of.
+    pub fn lanes(&self) -> BTreeSet<(u32, u32)> {
+        self.carried.iter().map(|carried| (self.name.webhook, carried.key)).collect()
+    }
 }
 
 /// The end of one of the requests that a connection was given.
@@ -225,7 +287,11 @@ impl End {
 pub struct Attempt {
     pub shard: usize,
     pub name: RequestName,
-    pub key: u32,
+    /// The keys of its deliveries, one for each. Of a batch that was never written and will be
+    /// tried again, they are not known, and this is its first one.
+    pub keys: Vec<u32>,
+    /// How many deliveries it was.
+    pub deliveries: u64,
     pub attempt: u32,
     pub outcome: DeliveryOutcome,
     pub status: Option<u16>,
@@ -246,6 +312,18 @@ pub struct Row {
     pub shard: usize,
     pub tally: Tally,
     pub status: WebhookStatus,
+    pub measured: Measured,
+}
+
+/// How many were measured, by stage, and how many failed, by the sum of their causes.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    pub queue: u64,
+    pub attempt: u64,
+    pub total: u64,
+    pub failures: u64,
+    /// When the oldest pending delivery came in, as the metrics tell it.
+    pub oldest_us: u64,
 }
 
 #[derive(Debug, Clone)]

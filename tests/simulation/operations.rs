@@ -2,10 +2,13 @@
 
 use super::faults;
 use super::history::{Happening, Terms, Wanted};
+use super::secrets;
 use super::world::{Mischief, Todo, WALL_START_US, Why, World};
 use ferrite::base::hash::worker_of;
 use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
+use ferrite::core::format::Format;
 use ferrite::core::ledger::{Ledger, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
 use ferrite::core::signature::Signatures;
@@ -19,7 +22,8 @@ use std::sync::atomic::Ordering;
 pub struct Life {
     pub name: String,
     pub ledger: Arc<Ledger>,
-    pub secret: Option<String>,
+    /// The number of the newest secret that it ever had.
+    pub secrets_made: u32,
     pub deleted: bool,
     settings: Settings,
     endpoint: usize,
@@ -55,7 +59,15 @@ pub struct Order {
     pub timeout_ms: u64,
     pub concurrency: u32,
     pub pipeline: u32,
-    pub secret: Option<String>,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
+    pub on_full: OnFull,
+    pub coalesce: bool,
+    pub ordered: bool,
+    /// Whether requests are signed.
+    pub signed: bool,
+    pub format: Format,
+    pub sequence: bool,
     pub final_status: Option<u16>,
     pub rate: u32,
     pub adaptive: bool,
@@ -69,8 +81,28 @@ fn pattern_wants(pattern: &str, key: &str) -> bool {
     }
 }
 
+fn batch_of(settings: &Settings) -> Option<(u32, u64)> {
+    settings.batch.then_some((settings.batch_size, settings.batch_interval_ms))
+}
+
+pub fn set_batch(settings: &mut Settings, batch: Option<(u32, u64)>) {
+    settings.batch = batch.is_some();
+    (settings.batch_size, settings.batch_interval_ms) = batch.unwrap_or((1, 0));
+}
+
 fn url(endpoint: usize, webhook: u32, revision: u32) -> String {
     format!("http://endpoint-{endpoint}.test/{webhook}/{revision}")
+}
+
+/// The secrets that a webhook is told, by number.
+fn secrets_of(settings: &Settings) -> [Option<(u32, u64)>; 3] {
+    let current = settings.secret.iter().map(|text| (secrets::number(text), u64::MAX));
+    let retired = settings.retired.iter();
+    let retired =
+        retired.map(|retired| (secrets::number(&retired.text), retired.until_unix_seconds));
+    let mut all = [None; 3];
+    all.iter_mut().zip(current.chain(retired)).for_each(|(place, secret)| *place = Some(secret));
+    all
 }
 
 impl World {
@@ -82,12 +114,21 @@ impl World {
             events: EventMask::ALL,
             auth: Auth::None,
             headers: Vec::new(),
-            secret: order.secret.clone(),
-            signatures: Signatures::Both,
+            secret: order.signed.then(|| secrets::text(0)),
+            signatures: Signatures::BOTH,
+            retired: Vec::new(),
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            batch: order.batch.is_some(),
+            batch_size: order.batch.map_or(1, |(size, _)| size),
+            batch_interval_ms: order.batch.map_or(0, |(_, interval_ms)| interval_ms),
+            on_full: order.on_full,
+            coalesce: order.coalesce,
+            ordered: order.ordered,
+            format: order.format,
+            sequence: order.sequence,
             final_statuses: order.final_status.into_iter().collect(),
             rate: order.rate,
             adaptive: order.adaptive,
@@ -98,7 +139,7 @@ impl World {
         self.lives.push(Life {
             name: name.to_owned(),
             ledger,
-            secret: order.secret,
+            secrets_made: 0,
             deleted: false,
             settings,
             endpoint: order.endpoint,
@@ -117,6 +158,17 @@ impl World {
         let settings = life.settings.clone();
         self.registry.update(&life.name, |known| *known = settings).expect("an acceptable change");
         self.published();
+    }
+
+    /// Gives a webhook a new secret; the old one has a grace of so many seconds.
+    pub fn rotate(&mut self, webhook: u32, grace_seconds: u64) {
+        let now_us = WALL_START_US + self.now;
+        let life = &mut self.lives[webhook as usize];
+        life.secrets_made += 1;
+        let secret = secrets::text(life.secrets_made);
+        self.update(webhook, |settings| {
+            settings.change_secret(Some(secret), grace_seconds, now_us);
+        });
     }
 
     pub fn move_to(&mut self, webhook: u32, endpoint: usize) {
@@ -157,8 +209,12 @@ impl World {
                     timeout_ms: life.settings.timeout_ms,
                     window: 0,
                     pipeline: life.settings.pipeline,
+                    batch: batch_of(&life.settings),
+                    ordered: life.settings.ordered,
                     endpoint: life.endpoint,
                     revision: life.revision,
+                    secrets: secrets_of(&life.settings),
+                    sequence: life.settings.sequence,
                     final_status: life.settings.final_statuses.first().copied(),
                     rate: life.settings.rate,
                     adaptive: life.settings.adaptive,
@@ -217,11 +273,29 @@ impl World {
             self.take_over(shard, packed::generation(&packed));
             let lost = self.note_accepted(shard, &packed);
             if !lost {
+                let before = self.coalesced(shard);
                 self.with_shard(shard, Why::Other, |shard, now| shard.handle_event(now, &packed));
+                self.note_coalesced(shard, &before, &packed);
             }
         }
         if self.dice.chance(100) {
             self.want_checkpoint();
+        }
+    }
+
+    /// How many deliveries of each webhook have given way on a shard.
+    fn coalesced(&self, shard: usize) -> Vec<u64> {
+        self.lives.iter().map(|life| life.ledger.counters(shard).coalesced.get()).collect()
+    }
+
+    fn note_coalesced(&mut self, shard: usize, before: &[u64], packed: &[u8]) {
+        let event = unpack(packed).expect("it was packed here");
+        let key = std::str::from_utf8(event.key).ok();
+        let key = key.and_then(|key| key.strip_prefix("key:")?.parse().ok()).expect("made here");
+        for (webhook, after) in self.coalesced(shard).into_iter().enumerate() {
+            for _ in before[webhook]..after {
+                self.note(Happening::Coalesced { shard, webhook: webhook as u32, key });
+            }
         }
     }
 
@@ -314,6 +388,14 @@ impl World {
 
     pub fn draw_order(&mut self) -> Order {
         let endpoint = self.dice.below(self.plan.endpoints);
+        let batch = self.draw_batch();
+        let structured = Format::CloudEventsStructured;
+        let (other, sequence) = match batch {
+            // Headers of one event do not go with a batch.
+            Some(_) => (structured, false),
+            None => (Format::CloudEventsBinary, self.dice.chance(300)),
+        };
+        let format = self.dice.pick(&[Format::Ferrite, Format::Ferrite, structured, other]);
         Order {
             endpoint,
             pattern: self.draw_pattern(),
@@ -321,11 +403,23 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
-            secret: self.dice.chance(300).then(|| "a secret".to_owned()),
+            on_full: OnFull::Reject,
+            // With full queues the world could not tell what is dropped from what gives way.
+            coalesce: self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600),
+            ordered: true,
+            signed: self.dice.chance(300),
+            format,
+            sequence,
+            batch,
             final_status: self.dice.pick(&[None, None, Some(400), Some(500), Some(503)]),
             rate: self.dice.pick(&[0, 0, 0, 50, 500]),
             adaptive: self.dice.chance(300),
         }
+    }
+
+    fn draw_batch(&mut self) -> Option<(u32, u64)> {
+        let wanted = self.plan.batched && self.dice.chance(600);
+        wanted.then(|| (self.dice.pick(&[1, 2, 3, 10, 50]), self.dice.pick(&[0, 1, 20, 300])))
     }
 
     fn draw_pattern(&mut self) -> String {
@@ -345,7 +439,7 @@ impl World {
             return;
         }
         let webhook = self.dice.pick(&alive);
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 if faults.updates => {
                 let endpoint = self.dice.below(self.plan.endpoints);
                 self.move_to(webhook, endpoint);
@@ -358,6 +452,10 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    set_batch(settings, order.batch);
+                    settings.coalesce = order.coalesce;
+                    settings.format = order.format;
+                    settings.sequence = order.sequence;
                     settings.final_statuses = order.final_status.into_iter().collect();
                     settings.rate = order.rate;
                     settings.adaptive = order.adaptive;
@@ -376,6 +474,10 @@ impl World {
                 self.set_status(webhook, WebhookStatus::Active);
             }
             5 if faults.tests => self.test(webhook),
+            6 if faults.updates => {
+                let grace_seconds = self.dice.pick(&[0, 1, 2, 5]);
+                self.rotate(webhook, grace_seconds);
+            }
             _ => {}
         }
     }

@@ -9,8 +9,10 @@ use super::history::{End, Happening, Sent};
 use super::operations::Order;
 use super::world::World;
 use ferrite::core::failure::Failure;
+use ferrite::core::format::Format;
 use ferrite::core::http::response::DeliveryWish;
 use ferrite::core::ledger::{BreakerState, Tally, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{BreakerPolicy, Isolation};
 
@@ -33,7 +35,13 @@ pub fn order(endpoint: usize) -> Order {
         timeout_ms: 300,
         concurrency: 64,
         pipeline: 1,
-        secret: Some("a secret".to_owned()),
+        batch: None,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
+        signed: true,
+        format: Format::Ferrite,
+        sequence: false,
         final_status: None,
         rate: 0,
         adaptive: false,

@@ -6,12 +6,14 @@
 //! that cannot take more, or that breaks the connection over its first request, shows it then.
 
 use super::Shard;
-use super::lanes::LaneState;
+use super::lanes::Written;
+use super::load::Load;
 use super::settle::{Began, TestJob};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
+use crate::core::format::ContentType;
 use crate::core::http::endpoint::EndpointKey;
 use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
@@ -69,10 +71,20 @@ pub enum Step {
 /// What an exchange is for.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// The head of a lane.
-    Lane(u32),
+    /// Deliveries of a webhook.
+    Load(Load),
     /// A test delivery.
     Test(Box<TestJob>),
+}
+
+impl Job {
+    /// What it carries of a webhook's deliveries.
+    pub(super) fn load(&self) -> Option<Load> {
+        match self {
+            Job::Load(load) => Some(*load),
+            Job::Test(_) => None,
+        }
+    }
 }
 
 /// A request and its answer.
@@ -151,7 +163,7 @@ impl Connection {
 
     /// Whether it will have room when what it carries is answered: it carries its first.
     pub(super) fn will_have_room(&self) -> bool {
-        let is_delivery = |exchange: &Exchange| matches!(exchange.job, Job::Lane(_));
+        let is_delivery = |exchange: &Exchange| exchange.job.load().is_some();
         self.answered == 0 && !self.closing && self.exchanges.front().is_some_and(is_delivery)
     }
 
@@ -165,31 +177,30 @@ impl Connection {
         self.exchanges.iter().skip(self.written)
     }
 
-    /// Takes back the exchanges not written yet that are for one of `lanes`.
-    pub(super) fn withdraw(&mut self, lanes: &[u32]) {
+    /// Takes back the exchanges not written yet that carry one of `loads`.
+    pub(super) fn withdraw(&mut self, loads: &[Load]) {
         let mut position = 0;
         let written = self.written;
         self.exchanges.retain(|exchange| {
             let unwritten = position >= written;
             position += 1;
-            !(unwritten && matches!(exchange.job, Job::Lane(lane) if lanes.contains(&lane)))
+            !(unwritten && exchange.job.load().is_some_and(|load| loads.contains(&load)))
         });
     }
 }
 
 impl Shard {
-    pub(super) fn assign(&mut self, now: Tick, index: u32, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
-        self.lanes[lane as usize].state = LaneState::InFlight;
+    pub(super) fn assign(&mut self, now: Tick, index: u32, load: Load) {
+        let (slot, deliveries) = self.depart(load);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight += 1;
         if let Some(bucket) = &mut webhook.rate {
             bucket.take(now);
         }
-        webhook.counters(self.config.worker).in_flight.add(1);
+        webhook.counters(self.config.worker).in_flight.add(deliveries);
         let timeout_ms = webhook.definition.timeout_ms;
-        self.shared.totals[self.config.worker].deliveries.in_flight.add(1);
-        self.begin_exchange(now, index, timeout_ms, Job::Lane(lane));
+        self.shared.totals[self.config.worker].deliveries.in_flight.add(deliveries);
+        self.begin_exchange(now, index, timeout_ms, Job::Load(load));
     }
 
     pub(super) fn begin_exchange(&mut self, now: Tick, index: u32, timeout_ms: u64, job: Job) {
@@ -236,6 +247,8 @@ impl Shard {
     /// The connection could not be opened.
     pub fn handle_connect_failed(&mut self, now: Now, id: ConnectionId, failure: Failure) {
         if let Some(index) = self.find(id) {
+            let endpoint = self.connections[index].endpoint;
+            self.notice_connect_failed(now.tick, endpoint, failure);
             self.end_connection(now, index, Err(failure));
         }
     }
@@ -270,26 +283,58 @@ impl Shard {
         place: usize,
         out: &mut Vec<u8>,
     ) -> Option<u32> {
+        let mut batch_body = Vec::new();
+        if let Job::Load(Load::Batch(batch)) = self.connections[index].exchanges[place].job {
+            batch_body = self.batch_body(now, batch);
+        }
         let connection = &self.connections[index];
-        let (definition, revision, event_id, attempt, body) = match &connection.exchanges[place].job
-        {
-            Job::Test(test) => (&*test.definition, 0, test.id, 1, test.body.as_slice()),
-            Job::Lane(lane) => {
-                let lane = &self.lanes[*lane as usize];
-                let delivery = &self.deliveries[lane.head() as usize];
-                let event = &self.events[delivery.event as usize];
-                let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
-                let attempt = delivery.attempts() + 1;
-                let id = EventId { boot: self.config.boot, sequence: event.sequence };
-                (&*webhook.definition, webhook.revision, id, attempt, event.body())
-            }
-        };
+        let mut batch_id = Vec::new();
+        let (definition, revision, id_text, attempt, content_type, written) =
+            match &connection.exchanges[place].job {
+                Job::Test(test) => {
+                    let written = test.record.written();
+                    let id_text = payload::id_text(written.body, test.id);
+                    (&*test.definition, 0, id_text, 1, written.format.content_type(), written)
+                }
+                Job::Load(Load::Lane(lane)) => {
+                    let lane = &self.lanes[*lane as usize];
+                    let delivery = &self.deliveries[lane.head() as usize];
+                    let event = &self.events[delivery.event as usize];
+                    let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
+                    let attempt = delivery.attempts() + 1;
+                    let id = EventId { boot: self.config.boot, sequence: event.sequence };
+                    let written = event.written();
+                    let (id_text, content_type) =
+                        (payload::id_text(written.body, id), written.format.content_type());
+                    let revision = webhook.revision;
+                    (&*webhook.definition, revision, id_text, attempt, content_type, written)
+                }
+                Job::Load(Load::Batch(batch)) => {
+                    let batch = &self.batches[*batch as usize];
+                    let webhook = self.webhooks[batch.slot as usize].as_ref()?;
+                    let id = EventId { boot: self.config.boot, sequence: batch.sequence };
+                    let content_type = batch.format.batch_content_type();
+                    let written =
+                        Written { format: batch.format, body: batch_body.as_slice(), lines: b"" };
+                    let (attempt, revision) = (batch.attempts + 1, webhook.revision);
+                    let id_text = if content_type == ContentType::CloudEvents {
+                        // That one holds nothing but the events.
+                        id.write_as_batch(&mut batch_id);
+                        batch_id.as_slice()
+                    } else {
+                        payload::batch_id_text(&batch_body, id)
+                    };
+                    (&*webhook.definition, revision, id_text, attempt, content_type, written)
+                }
+            };
         definition.head.write_request(
             out,
             &Request {
-                id_text: payload::id_text(body, event_id),
+                id_text,
                 attempt,
-                body,
+                lines: written.lines,
+                body: written.body,
+                content_type,
                 signature: definition.signing.as_ref(),
                 unix_seconds: now.unix_us / 1_000_000,
             },
@@ -297,6 +342,7 @@ impl Shard {
         if connection.answered > 0 || place > 0 {
             self.totals().connections_reused.add(1);
         }
+        self.keep_batch_body(batch_body);
         Some(revision)
     }
 
@@ -370,7 +416,7 @@ impl Shard {
         let reusable = response.keep_alive
             && !is_early
             && !is_over
-            && matches!(connection.exchanges[0].job, Job::Lane(_));
+            && connection.exchanges[0].job.load().is_some();
         if !reusable {
             self.end_connection(now, index, Ok(response));
             return false;
@@ -400,9 +446,9 @@ impl Shard {
         let is_turn = turn(connection.answered) != turn(answered_before);
         connection.closing |= gives_way && is_turn;
         while self.connections[index].has_room(pipeline)
-            && let Some(lane) = self.next_lane(now, endpoint)
+            && let Some(load) = self.next_load(now, endpoint)
         {
-            self.assign(now, index as u32, lane);
+            self.assign(now, index as u32, load);
         }
         let connection = &mut self.connections[index];
         if !connection.exchanges.is_empty() {
@@ -450,7 +496,7 @@ impl Shard {
         // have been answered; it goes out again at once, and is not counted.
         let stale = connection.answered > 0 && !connection.reader.has_started();
         match &connection.exchanges[0].job {
-            Job::Lane(_) if stale && outcome.is_err() => self.send_again(now.tick, index),
+            Job::Load(_) if stale && outcome.is_err() => self.send_again(now.tick, index),
             _ => self.end_connection(now, index, outcome),
         }
     }
@@ -483,7 +529,16 @@ impl Shard {
     pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
         // All go before any is made up for: nothing must be given to one that is about to go.
         let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
-        for Connection { endpoint, gate, exchanges, .. } in ended {
+        for Connection { endpoint, gate, mut exchanges, mut reader, .. } in ended {
+            // Once its head is complete an answer stands, also one whose body takes too long.
+            if let Ok(response) = reader.finish()
+                && let Some(exchange) = exchanges.pop_front()
+            {
+                let (began, answer) = (exchange.began(), Ok(response));
+                self.hear(now, gate, &exchange.job, &answer);
+                let snippet = reader.snippet();
+                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, answer, snippet);
+            }
             let (expired, others): (VecDeque<_>, VecDeque<_>) =
                 exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
             for exchange in expired {
@@ -510,12 +565,9 @@ impl Shard {
         outcome: Result<Response, Failure>,
         snippet: &[u8],
     ) {
-        let slot = match &job {
-            Job::Lane(lane) => Some(self.lanes[*lane as usize].key.slot as usize),
-            Job::Test(_) => None,
-        };
+        let slot = job.load().map(|load| self.load_slot(load));
         self.settle(now, job, began, outcome, snippet);
-        let webhook = slot.and_then(|slot| self.webhooks[slot].as_ref());
+        let webhook = slot.and_then(|slot| self.webhooks[slot as usize].as_ref());
         if let Some(elsewhere) = webhook.map(|webhook| webhook.endpoint).filter(|&e| e != endpoint)
         {
             self.pump(now.tick, elsewhere);

@@ -11,6 +11,7 @@
 use super::Shard;
 use super::breaker::{Admission, Breaker, is_breakdown};
 use super::connections::{Job, Target};
+use super::load::Load;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
@@ -49,8 +50,8 @@ impl Gate {
 pub(super) struct Gates {
     gates: Slab<Gate>,
     index: HashMap<Target, usize, foldhash::fast::RandomState>,
-    /// The lanes whose heads are the probes of half-open breakers, with their gates.
-    probes: Vec<(u32, usize)>,
+    /// What half-open breakers have let through as their probes, with their gates.
+    probes: Vec<(Load, usize)>,
 }
 
 impl Gates {
@@ -69,13 +70,19 @@ impl Gates {
         })
     }
 
-    fn take_probe(&mut self, lane: u32) -> Option<usize> {
-        let place = self.probes.iter().position(|(probe, _)| *probe == lane)?;
+    fn take_probe(&mut self, load: Load) -> Option<usize> {
+        let place = self.probes.iter().position(|(probe, _)| *probe == load)?;
         Some(self.probes.swap_remove(place).1)
     }
 }
 
 impl Shard {
+    /// The endpoint that a gate stands before, as people name it.
+    pub(super) fn gate_name(&self, gate: usize) -> Option<String> {
+        let endpoint = &self.gates.gates.get(gate)?.target.endpoint;
+        Some(format!("{}:{}", endpoint.host, endpoint.port))
+    }
+
     /// Puts a new pool of connections behind its target's gate; gives the gate, and what it
     /// allows.
     pub(super) fn join_gate(&mut self, target: &Target, pool: usize) -> (usize, Admission) {
@@ -100,27 +107,34 @@ impl Shard {
         }
     }
 
-    /// Whether a lane that was on its way to `endpoint` may be sent again at once.
-    pub(super) fn may_send_again(&self, now: Tick, endpoint: usize, lane: u32) -> bool {
+    /// Whether a load that was on its way to `endpoint` may be sent again at once.
+    pub(super) fn may_send_again(&self, now: Tick, endpoint: usize, load: Load) -> bool {
         let state = &self.endpoints[endpoint];
         state.admission == Admission::Free
-            || (self.gates.probes.contains(&(lane, state.gate))
+            || (self.gates.probes.contains(&(load, state.gate))
                 && self.gates.gates[state.gate].hold_until <= now)
     }
 
-    /// `lane` is the one that a half-open breaker lets through.
-    pub(super) fn begin_probe(&mut self, now: Tick, endpoint: usize, lane: u32) {
+    /// `load` is the one that a half-open breaker lets through.
+    pub(super) fn begin_probe(&mut self, now: Tick, endpoint: usize, load: Load) {
         let gate = self.endpoints[endpoint].gate;
         self.gates.gates[gate].breaker.begin_probe();
-        self.gates.probes.push((lane, gate));
+        self.gates.probes.push((load, gate));
         self.update_gate(now, gate);
     }
 
-    /// The exchange of `lane` is no more, and nothing has come of it. If it was a probe, another
+    /// The exchanges of a webhook are no more.
+    pub(super) fn lose_probes_of(&mut self, slot: u32) {
+        let probes = self.gates.probes.iter().map(|(load, _)| *load);
+        let lost: Vec<Load> = probes.filter(|&load| self.load_slot(load) == slot).collect();
+        lost.into_iter().for_each(|load| self.lose_probe(load));
+    }
+
+    /// The exchange of `load` is no more, and nothing has come of it. If it was a probe, another
     /// one may be sent: soon, because whoever calls this is in the middle of something.
-    pub(super) fn lose_probe(&mut self, lane: u32) {
+    pub(super) fn lose_probe(&mut self, load: Load) {
         if !self.gates.probes.is_empty()
-            && let Some(gate) = self.gates.take_probe(lane)
+            && let Some(gate) = self.gates.take_probe(load)
         {
             self.gates.gates[gate].breaker.end_probe();
             self.timers.gate_due(Tick::default(), gate);
@@ -136,8 +150,8 @@ impl Shard {
         job: &Job,
         outcome: &Result<Response, Failure>,
     ) {
-        let Job::Lane(lane) = job else { return };
-        let is_probe = !self.gates.probes.is_empty() && self.gates.take_probe(*lane) == Some(gate);
+        let Some(load) = job.load() else { return };
+        let is_probe = !self.gates.probes.is_empty() && self.gates.take_probe(load) == Some(gate);
         // Gone with the last pool: there is nobody to hold back.
         let Some(state) = self.gates.gates.get_mut(gate) else { return };
         let is_breakdown = is_breakdown(outcome);
@@ -151,12 +165,12 @@ impl Shard {
             if let Some(until) = opened {
                 self.timers.gate_due(until, gate);
                 let wait_ms = until.since_us(now.tick) / 1000;
-                let host = &state.target.endpoint.host;
-                tracing::warn!("breaker of {host} opens for {wait_ms} ms");
+                self.notice_breaker_open(now.tick, gate, wait_ms);
             }
         } else {
             state.breaker.note_answer(is_probe);
         }
+        let Some(state) = self.gates.gates.get_mut(gate) else { return };
         if let Some(retry_after) = asks {
             let longest_ms = self.config.isolation.retry_after_ms_max;
             let wait_ms = wait_ms(retry_after, now.unix_us).min(longest_ms);

@@ -2,15 +2,16 @@
 
 use super::Shard;
 use super::connections::Job;
-use super::lanes::{EventRecord, LaneKey};
+use super::lanes::{EventRecord, LaneKey, Written};
 use super::settle::TestJob;
 use crate::base::id::EventId;
 use crate::base::limits;
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
+use crate::core::format::Format;
 use crate::core::ledger::WebhookStatus;
+use crate::core::on_full::OnFull;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
-use crate::core::payload;
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
 
@@ -20,6 +21,21 @@ const SPARE_BODIES_MAX: usize = 1024;
 const TEST_EVENT_NAME: &str = "TEST";
 const TEST_KEY: &[u8] = b"webhook:test";
 
+/// What was written of an event so far, while its webhooks are served.
+#[derive(Default)]
+struct Records {
+    id: Option<EventId>,
+    /// By form: shared by all webhooks that want it.
+    shared: [Option<u32>; Format::COUNT],
+}
+
+/// A hash of a number, the same for no two of them (the finalizer of splitmix64).
+fn spread(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
 impl Shard {
     /// An accepted event, packed.
     ///
@@ -27,14 +43,15 @@ impl Shard {
     /// When the bytes are not a packed event: a bug of the caller.
     pub fn handle_event(&mut self, now: Now, packed: &[u8]) {
         let event = unpack(packed).expect("events reach a shard packed");
+        self.totals().events_taken_in.add(1);
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.snapshot.matcher.find(event.event, event.key, &mut matched);
-        let mut record = None;
+        let mut records = Records::default();
         for &slot in &matched {
-            if self.accepts(slot, &event.stamp) {
-                let record = *record.get_or_insert_with(|| self.add_event(&event));
-                self.add_delivery(slot, event.stamp.key_hash, record);
+            if self.accepts(now, slot, &event.stamp) {
+                let record = self.record_for(now, slot, &event, &mut records);
+                self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
             }
         }
         // Pumped after the whole fan-out: a finished event must not go before it is complete.
@@ -48,7 +65,7 @@ impl Shard {
     }
 
     /// Whether the event is for the webhook, and the webhook has room for it.
-    fn accepts(&self, slot: u32, stamp: &Stamp) -> bool {
+    fn accepts(&mut self, now: Now, slot: u32, stamp: &Stamp) -> bool {
         let Some(webhook) = self.webhooks.get(slot as usize).and_then(Option::as_ref) else {
             return false;
         };
@@ -59,43 +76,115 @@ impl Shard {
             return false;
         }
         // A full queue turns away only events that were accepted knowing that (`may_drop`);
-        // what was accepted while there was room is taken, up to a ring of it.
-        let room = !(stamp.may_drop && ledger.is_full());
+        // what was accepted while there was room is taken, up to a ring of it. One that takes the
+        // place of another needs no room.
+        let room = !(stamp.may_drop && ledger.is_full())
+            || webhook.definition.coalesce
+                && self.replaceable(LaneKey::new(slot, stamp.key_hash)).is_some();
         if !room {
             let worker = self.config.worker;
             for counters in [ledger.counters(worker), &self.totals().deliveries] {
                 counters.triggered.add(1);
                 counters.dropped.add(1);
             }
+            let numbered = webhook.definition.sequence;
+            self.notice_dropped(now.tick, slot);
+            if numbered {
+                // The receiver sees from the gap that there was one.
+                self.next_number(slot, stamp.key_hash);
+            }
         }
         room
     }
 
-    fn add_event(&mut self, event: &PackedEvent<'_>) -> u32 {
-        let id = self.next_id();
-        let body = &mut self.body;
+    /// The record of the event in the form that a webhook wants, which is written if need be.
+    fn record_for(
+        &mut self,
+        now: Now,
+        slot: u32,
+        event: &PackedEvent<'_>,
+        records: &mut Records,
+    ) -> u32 {
+        let (format, sequence) = match &self.webhooks[slot as usize] {
+            Some(webhook) => (webhook.definition.format, webhook.definition.sequence),
+            None => (Format::Ferrite, false),
+        };
+        if !sequence && let Some(record) = records.shared[format as usize] {
+            return record;
+        }
+        let id = match records.id {
+            Some(id) => id,
+            None => *records.id.insert(self.next_id()),
+        };
+        let name = event.event.name();
+        let (times, body, lines) = (&mut self.times, &mut self.body, &mut self.lines);
         body.clear();
-        payload::write_event_with(&mut self.times, body, id, event.event.name(), event);
+        lines.clear();
+        format.write_event(times, body, lines, id, name, event);
+        if sequence {
+            // A record of its own: the numbers are this webhook's.
+            self.write_number(slot, event.stamp.key_hash);
+            return self.add_record(now, id, format, event);
+        }
+        let record = self.add_record(now, id, format, event);
+        records.shared[format as usize] = Some(record);
+        record
+    }
+
+    /// Keeps what was written of the event.
+    fn add_record(
+        &mut self,
+        now: Now,
+        id: EventId,
+        format: Format,
+        event: &PackedEvent<'_>,
+    ) -> u32 {
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
         let buffer = self.spare_bodies.pop().unwrap_or_default();
-        let record = EventRecord::new(id.sequence, event.event, buffer, body, key);
-        if body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
-            *body = Vec::new();
+        let waited_us = now.unix_us.saturating_sub(event.stamp.timestamp_us);
+        let since = Tick(now.tick.0.saturating_sub(waited_us));
+        let written = Written { format, body: &self.body, lines: &self.lines };
+        let record = EventRecord::new(id.sequence, event.event, since, buffer, written, key);
+        if self.body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
+            self.body = Vec::new();
         }
         self.events.insert(record) as u32
     }
 
-    fn add_delivery(&mut self, slot: u32, key_hash: u64, event: u32) {
-        self.append_delivery(LaneKey::new(slot, key_hash), event, 0);
+    fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let (coalesces, ordered) = (webhook.definition.coalesce, webhook.definition.ordered);
+        let on_full = webhook.definition.on_full;
+        let key = match ordered {
+            true => LaneKey::new(slot, key_hash),
+            // A lane of its own: nothing waits for it, and it for nothing.
+            false => LaneKey::new(slot, spread(self.events[event as usize].sequence)),
+        };
+        if coalesces && let Some(delivery) = self.replaceable(key) {
+            self.replace_event(delivery, event);
+            if on_full == OnFull::DropOldest {
+                self.note_youngest(slot, delivery);
+            }
+            let Some(webhook) = &self.webhooks[slot as usize] else { return };
+            for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+                counters.triggered.add(1);
+                counters.coalesced.add(1);
+            }
+            return;
+        }
+        let delivery = self.append_delivery(now, key, event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.triggered.add(1);
             counters.pending.add(1);
         }
-        self.update_full(slot);
+        match on_full {
+            OnFull::DropOldest => self.make_room(now, slot, delivery),
+            OnFull::Reject | OnFull::Wait => self.update_full(slot),
+        }
     }
 
-    fn next_id(&mut self) -> EventId {
+    pub(super) fn next_id(&mut self) -> EventId {
         // The workers count in step: their numbers never meet.
         let sequence = self.sequence * self.config.workers as u64 + self.config.worker as u64;
         self.sequence += 1;
@@ -126,14 +215,19 @@ impl Shard {
             new_key: None,
             client_id: None,
             source_ip: None,
+            trace: None,
             stamp: Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: now.unix_us },
         };
-        let mut body = Vec::new();
-        payload::write_event(&mut body, id, TEST_EVENT_NAME, &event);
+        let (format, mut body, mut lines) = (definition.format, Vec::new(), Vec::new());
+        let times = &mut self.times;
+        format.write_event(times, &mut body, &mut lines, id, TEST_EVENT_NAME, &event);
+        let written = Written { format, body: &body, lines: &lines };
+        let record =
+            EventRecord::new(id.sequence, event.event, now.tick, Vec::new(), written, TEST_KEY);
         let endpoint = self.endpoint_for(&definition);
         let connection = self.open_connection_now(endpoint);
         let timeout_ms = definition.timeout_ms;
-        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, body, token }));
+        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, record, token }));
         self.begin_exchange(now.tick, connection, timeout_ms, job);
     }
 }

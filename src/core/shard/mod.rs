@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! handle_event ──▶ lanes: one chain of deliveries per (webhook, key), ORD-1
-//!                    │ a lane whose head may be sent is linked into its webhook's ready list
+//!                    │ a lane whose head may be sent is linked into its webhook's ready list;
+//!                    │ a request carries such a head, or a batch of many
 //!                    ▼
 //!                  webhook: ready lanes, window of deliveries in flight, ORD-2
 //!                    │ a webhook that may send stands in its endpoint's queue
@@ -20,6 +21,8 @@
 //! costs the others nothing. What is looked through, now and then, are connections (when a
 //! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
+mod ages;
+mod batches;
 mod breaker;
 mod connections;
 mod endpoints;
@@ -27,6 +30,11 @@ mod gates;
 mod intake;
 mod isolation;
 mod lanes;
+mod load;
+mod measures;
+mod notices;
+mod numbers;
+mod overflow;
 mod rate;
 mod salvage;
 mod settle;
@@ -38,6 +46,7 @@ mod window;
 pub use breaker::BreakerPolicy;
 pub use connections::{Closed, ConnectionId, Step, Target};
 pub use isolation::Isolation;
+pub use notices::{Notice, NoticeKind};
 pub use settle::TestOutcome;
 
 use super::ledger::Counters;
@@ -45,11 +54,13 @@ use super::snapshot::Snapshot;
 use super::timestamp::TimeWriter;
 use crate::base::random::Random;
 use crate::base::time::Tick;
+use batches::Batch;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
 use gates::Gates;
 use hashbrown::HashTable;
 use lanes::{Delivery, EventRecord, Lane};
+use notices::Notices;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -100,6 +111,10 @@ pub struct Totals {
     pub restarts: super::ledger::Counter,
     /// Accepted events that broke the worker twice and were given up.
     pub events_abandoned: super::ledger::Counter,
+    /// Connections that are open, those included that are being opened.
+    pub connections_open: super::ledger::Counter,
+    /// Events that were taken out of the ring.
+    pub events_taken_in: super::ledger::Counter,
 }
 
 impl Shared {
@@ -130,6 +145,8 @@ pub enum Action {
     Close(ConnectionId),
     /// There is room again in a queue that was full: wake the callers that wait.
     RoomMade,
+    /// Something that operators should read in the log.
+    Notice(Box<Notice>),
 }
 
 /// One worker's engine. See the module's documentation.
@@ -143,6 +160,7 @@ pub struct Shard {
     events: Slab<EventRecord>,
     deliveries: Slab<Delivery>,
     lanes: Slab<Lane>,
+    batches: Slab<Batch>,
     /// Finds the lane of a (webhook, key). Only lanes with deliveries exist.
     lane_index: HashTable<u32>,
     endpoints: Slab<EndpointState>,
@@ -159,8 +177,10 @@ pub struct Shard {
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
     times: TimeWriter,
-    /// The body that is being written.
+    /// The body that is being written, and the header lines of its event.
     body: Vec<u8>,
+    notices: Notices,
+    lines: Vec<u8>,
     gates: Gates,
 }
 
@@ -176,6 +196,7 @@ impl Shard {
             events: Slab::new(),
             deliveries: Slab::new(),
             lanes: Slab::new(),
+            batches: Slab::new(),
             lane_index: HashTable::new(),
             endpoints: Slab::new(),
             connections: Slab::new(),
@@ -190,6 +211,8 @@ impl Shard {
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
             body: Vec::new(),
+            notices: Notices::default(),
+            lines: Vec::new(),
             gates: Gates::default(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);

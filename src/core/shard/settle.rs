@@ -2,13 +2,16 @@
 
 use super::breaker::is_breakdown;
 use super::connections::Job;
-use super::lanes::LaneState;
+use super::lanes::EventRecord;
+use super::load::Load;
+use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::response::{DeliveryWish, Response};
-use crate::core::ledger::{AttemptRecord, DeliveryOutcome, WebhookStatus};
+use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
+use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ pub(super) struct TestJob {
     pub(super) definition: Arc<Definition>,
     pub(super) endpoint: usize,
     pub(super) id: EventId,
-    pub(super) body: Vec<u8>,
+    pub(super) record: EventRecord,
     pub(super) token: u64,
 }
 
@@ -59,6 +62,17 @@ enum Verdict {
     Dead,
 }
 
+/// An attempt that is over.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    verdict: Verdict,
+    /// Attempts made and counted, this one included if it counts.
+    attempts: u32,
+    status: Option<u16>,
+    failure: Option<Failure>,
+    latency_us: u64,
+}
+
 const STATUS_GONE: u16 = 410;
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 
@@ -89,7 +103,7 @@ impl Shard {
     ) {
         match job {
             Job::Test(test) => self.settle_test(now, *test, began, &outcome, snippet),
-            Job::Lane(lane) => self.settle_lane(now, lane, began, &outcome, snippet),
+            Job::Load(load) => self.settle_load(now, load, began, &outcome, snippet),
         }
     }
 
@@ -112,17 +126,19 @@ impl Shard {
         self.release_endpoint(test.endpoint);
     }
 
-    fn settle_lane(
+    fn settle_load(
         &mut self,
         now: Now,
-        lane: u32,
+        load: Load,
         began: Began,
         outcome: &Result<Response, Failure>,
         snippet: &[u8],
     ) {
-        let slot = self.lanes[lane as usize].key.slot;
-        let delivery = &mut self.deliveries[self.lanes[lane as usize].head() as usize];
+        let slot = self.load_slot(load);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        webhook.in_flight -= 1;
+        let (retries, revision) = (webhook.definition.retry.retries, webhook.revision);
+        let adapts = webhook.adaptive.is_some();
         let failure = failure_of(outcome);
         let wish = outcome.as_ref().ok().and_then(|response| response.wish);
         let verdict = match failure {
@@ -131,79 +147,45 @@ impl Shard {
             Some(_) if wish == Some(DeliveryWish::Disable) => Verdict::Gone,
             Some(_) if wish == Some(DeliveryWish::AbortMessage) => Verdict::Dead,
             Some(Failure::Status(status)) if webhook.definition.is_final(status) => Verdict::Dead,
-            Some(_) if delivery.attempts() < webhook.definition.retry.retries => Verdict::Again,
+            Some(_) if self.load_attempts(load) < retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
+        let is_retry = self.load_attempts(load) > 0;
         if verdict != Verdict::Gone {
-            delivery.count_attempt();
+            self.count_attempt(load);
         }
-        let attempts = delivery.attempts();
-        webhook.in_flight -= 1;
-        let event = &self.events[delivery.event as usize];
+        let attempts = self.load_attempts(load);
+        let status = outcome.as_ref().ok().map(|response| response.status);
         let latency_us = now.tick.since_us(began.at);
-        if let Some(adaptive) = &mut webhook.adaptive {
-            let in_flight = webhook.in_flight + 1;
-            adaptive.note(now.tick, latency_us, in_flight, is_pressed(outcome));
-            if webhook.window != adaptive.limit() {
-                if webhook.window < adaptive.limit() {
-                    // The connection that has answered takes one delivery, not two.
-                    self.timers.webhook_due(Tick::default(), slot);
-                }
-                webhook.window = adaptive.limit();
-                let reading = webhook.definition.ledger.gate(self.config.worker);
-                reading.set_window(webhook.window);
-            }
+        if let Some(pressed) = adapts.then(|| is_pressed(outcome)) {
+            self.adapt_window(now.tick, slot, latency_us, pressed);
         }
-        let ledger = &webhook.definition.ledger;
-        let record = AttemptRecord {
-            id: EventId { boot: self.config.boot, sequence: event.sequence },
-            event: event.kind,
-            key: Vec::new(),
-            attempt: attempts.max(1),
-            outcome: match verdict {
-                Verdict::Delivered => DeliveryOutcome::Ok,
-                Verdict::Again | Verdict::Gone => DeliveryOutcome::Failed,
-                Verdict::Dead => DeliveryOutcome::Dead,
-            },
-            status: outcome.as_ref().ok().map(|response| response.status),
-            failure,
-            latency_us,
-            at_us: now.unix_us,
-            response: Vec::new(),
-        };
-        ledger.log(self.config.worker).record(&record, event.key(), snippet);
-        if verdict == Verdict::Delivered {
-            ledger.delivered_at(now.unix_us);
-        }
-        let worker = self.config.worker;
-        for counters in [ledger.counters(worker), &self.shared.totals[worker].deliveries] {
-            counters.in_flight.subtract(1);
-            counters.attempts.add(1);
-            match verdict {
-                Verdict::Delivered => {
-                    counters.delivered.add(1);
-                    counters.pending.subtract(1);
-                    counters.latency_us_sum.add(latency_us);
-                }
-                Verdict::Dead => {
-                    counters.failed_attempts.add(1);
-                    counters.dead.add(1);
-                    counters.pending.subtract(1);
-                }
-                Verdict::Again | Verdict::Gone => counters.failed_attempts.add(1),
-            }
+        self.log_attempt(
+            now,
+            load,
+            Ended { verdict, attempts, status, failure, latency_us },
+            snippet,
+        );
+        let counted = verdict != Verdict::Gone;
+        self.measure(
+            load,
+            &Measured { began: began.at, now: now.tick, failure, is_retry, counted },
+        );
+        self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
+        if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
+            self.notice_dead_letter(now.tick, load, attempts, failure);
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
-        let wish = wish.filter(|_| began.revision == webhook.revision);
-        let is_gone = verdict == Verdict::Gone && began.revision == webhook.revision;
-        self.stop_if_due(now, slot, failure.is_some(), is_gone, wish);
+        let speaks_for_it = began.revision == revision;
+        let is_gone = verdict == Verdict::Gone && speaks_for_it;
+        self.stop_if_due(now, slot, failure.is_some(), is_gone, wish.filter(|_| speaks_for_it));
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
-                self.finish_head(lane);
+                self.finish(now.tick, load);
                 self.update_full(slot);
             }
-            Verdict::Again => self.wait_for_retry(now.tick, slot, lane, attempts),
-            Verdict::Gone => self.ready_at_front(lane),
+            Verdict::Again => self.wait_for_retry(now.tick, slot, load, attempts),
+            Verdict::Gone => self.put_back(now.tick, load),
         }
         // The window has room again for its other lanes, also when it has left the endpoint.
         if let Some(webhook) = &self.webhooks[slot as usize] {
@@ -212,12 +194,75 @@ impl Shard {
         self.list_webhook(slot);
     }
 
-    fn wait_for_retry(&mut self, now: Tick, slot: u32, lane: u32, attempts: u32) {
+    /// Writes an attempt into the delivery log.
+    fn log_attempt(&self, now: Now, load: Load, ended: Ended, snippet: &[u8]) {
+        let Some(webhook) = &self.webhooks[self.load_slot(load) as usize] else { return };
+        let ledger = &webhook.definition.ledger;
+        let batch = self.batch_ref(load);
+        // One record stands for a batch, but of what is given up each must be found.
+        let each = if ended.verdict == Verdict::Dead { usize::MAX } else { 1 };
+        let mut log = ledger.log(self.config.worker);
+        for delivery in self.load_chain(load).take(each) {
+            let event = &self.events[self.deliveries[delivery as usize].event as usize];
+            log.record(&self.attempt_record(now, event, batch, &ended), event.key(), snippet);
+        }
+        if ended.verdict == Verdict::Delivered {
+            ledger.delivered_at(now.unix_us);
+        }
+    }
+
+    fn attempt_record(
+        &self,
+        now: Now,
+        event: &EventRecord,
+        batch: Option<BatchRef>,
+        ended: &Ended,
+    ) -> AttemptRecord {
+        AttemptRecord {
+            id: EventId { boot: self.config.boot, sequence: event.sequence },
+            batch,
+            event: event.kind,
+            key: Vec::new(),
+            attempt: ended.attempts.max(1),
+            outcome: match ended.verdict {
+                Verdict::Delivered => DeliveryOutcome::Ok,
+                Verdict::Again | Verdict::Gone => DeliveryOutcome::Failed,
+                Verdict::Dead => DeliveryOutcome::Dead,
+            },
+            status: ended.status,
+            failure: ended.failure,
+            latency_us: ended.latency_us,
+            at_us: now.unix_us,
+            response: Vec::new(),
+        }
+    }
+
+    /// Counts what came of an attempt at `deliveries`.
+    fn count_outcome(&self, slot: u32, verdict: Verdict, deliveries: u64, latency_us: u64) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            counters.in_flight.subtract(deliveries);
+            counters.attempts.add(deliveries);
+            match verdict {
+                Verdict::Delivered => {
+                    counters.delivered.add(deliveries);
+                    counters.pending.subtract(deliveries);
+                    counters.latency_us_sum.add(latency_us * deliveries);
+                }
+                Verdict::Dead => {
+                    counters.failed_attempts.add(deliveries);
+                    counters.dead.add(deliveries);
+                    counters.pending.subtract(deliveries);
+                }
+                Verdict::Again | Verdict::Gone => counters.failed_attempts.add(deliveries),
+            }
+        }
+    }
+
+    fn wait_for_retry(&mut self, now: Tick, slot: u32, load: Load, attempts: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let delay_us = webhook.definition.retry.delay_us(attempts, &mut self.random);
-        let state = &mut self.lanes[lane as usize];
-        state.state = LaneState::Waiting;
-        self.timers.lane_due(Tick(now.0.saturating_add(delay_us)), lane, state.generation);
+        self.retry_at(Tick(now.0.saturating_add(delay_us)), load);
     }
 
     /// Disables a webhook whose endpoint wants that, or which has failed for too long.
@@ -248,7 +293,7 @@ impl Shard {
             _ => return,
         };
         if ledger.disable(reason, now.unix_us) {
-            tracing::warn!("webhook {} is {}", webhook.definition.name, reason.name());
+            self.notice_disabled(now.tick, slot, reason);
             // Callers that wait for its full queue need not wait for it any more.
             self.actions.push_back(Action::RoomMade);
         }
@@ -257,7 +302,15 @@ impl Shard {
     /// Brings the full flag of a webhook up to date.
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.definition.ledger.update_full(&self.shared.full_count) {
+        debug_assert_eq!(
+            webhook.ages.count(),
+            webhook.counters(self.config.worker).pending.get(),
+            "a delivery came or went unnoticed"
+        );
+        // One that drops its oldest turns nobody away.
+        if webhook.definition.on_full != OnFull::DropOldest
+            && webhook.definition.ledger.update_full(&self.shared.full_count)
+        {
             self.actions.push_back(Action::RoomMade);
         }
     }

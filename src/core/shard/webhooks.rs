@@ -1,8 +1,13 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
+use super::ages::Ages;
+use super::batches::Filling;
 use super::breaker::Admission;
-use super::connections::{Exchange, Job};
+use super::connections::Exchange;
 use super::lanes::ReadyList;
+use super::load::Load;
+use super::numbers::Numbers;
+use super::overflow::DropQueue;
 use super::rate::Bucket;
 use super::window::AdaptiveWindow;
 use super::{Action, Shard};
@@ -20,12 +25,22 @@ pub(super) struct WebhookState {
     /// Counts the changes of its URL and of what it says of itself in requests.
     pub(super) revision: u32,
     pub(super) ready: ReadyList,
-    /// Deliveries on a connection.
+    /// Requests on a connection.
     pub(super) in_flight: u32,
     /// This shard's part of the webhook's concurrency.
     pub(super) window: u32,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
+    /// Batches that are made and may be sent, the first one first.
+    pub(super) batches_ready: VecDeque<u32>,
+    /// What there is for the next batch.
+    pub(super) filling: Filling,
+    /// Its deliveries by age, if it drops the oldest.
+    pub(super) drop_queue: DropQueue,
+    /// How old its pending deliveries are.
+    pub(super) ages: Ages,
+    /// What its events are numbered by, once one was (`SEQUENCE`).
+    pub(super) numbers: Option<Box<Numbers>>,
     /// This shard's part of its rate, if that is limited.
     pub(super) rate: Option<Bucket>,
     /// Narrows the window, if it is to adapt.
@@ -33,16 +48,29 @@ pub(super) struct WebhookState {
 }
 
 impl WebhookState {
-    /// How many more deliveries its window allows.
+    /// How many more requests its window allows.
     pub(super) fn room(&self) -> u32 {
         self.window.saturating_sub(self.in_flight)
     }
 
     fn may_send(&self, now: Tick) -> bool {
         self.in_flight < self.window
-            && !self.ready.is_empty()
+            && self.has_something_due()
             && self.is_active()
             && self.has_token(now)
+    }
+
+    pub(super) fn makes_batches(&self) -> bool {
+        self.definition.batch.is_some()
+    }
+
+    /// Whether something is ready, and need not wait for its batch to fill.
+    fn has_something_due(&self) -> bool {
+        let is_due = match &self.definition.batch {
+            None => !self.ready.is_empty(),
+            Some(policy) => self.filling.is_due(policy),
+        };
+        is_due || !self.batches_ready.is_empty()
     }
 
     /// Whether its rate allows another attempt.
@@ -79,7 +107,7 @@ impl Shard {
                 (None, None) => {}
                 (Some(known), Some(wanted)) if Arc::ptr_eq(known, wanted) => {}
                 (Some(known), Some(wanted)) if known.id == wanted.id => {
-                    self.change_webhook(slot as u32, wanted.clone());
+                    self.change_webhook(now, slot as u32, wanted.clone());
                 }
                 (known, wanted) => {
                     if known.is_some() {
@@ -109,6 +137,11 @@ impl Shard {
             in_flight: 0,
             window: 0,
             listed: false,
+            batches_ready: VecDeque::new(),
+            filling: Filling::default(),
+            drop_queue: DropQueue::default(),
+            ages: Ages::default(),
+            numbers: None,
             rate: None,
             adaptive: None,
         });
@@ -117,7 +150,7 @@ impl Shard {
         self.publish_gate(slot as u32);
     }
 
-    fn change_webhook(&mut self, slot: u32, definition: Arc<Definition>) {
+    fn change_webhook(&mut self, now: Tick, slot: u32, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         if webhook.definition.target != definition.target
@@ -127,6 +160,8 @@ impl Shard {
             webhook.revision = webhook.revision.wrapping_add(1);
             definition.ledger.note_success();
         }
+        let on_full_changes = webhook.definition.on_full != definition.on_full;
+        let batch_changes = webhook.definition.batch != definition.batch;
         webhook.definition = definition;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
         self.endpoints[endpoint].has_enough = false;
@@ -134,7 +169,13 @@ impl Shard {
             if std::mem::take(&mut webhook.listed) {
                 self.endpoints[old].queue.retain(|&listed| listed != slot);
             }
-            self.withdraw_unwritten(slot, old);
+            self.withdraw_unwritten(now, slot, old);
+        }
+        if batch_changes {
+            self.recount_ready(now, slot);
+        }
+        if on_full_changes {
+            self.change_on_full(slot);
         }
         self.release_endpoint(old);
         self.publish_gate(slot);
@@ -159,11 +200,27 @@ impl Shard {
         webhook.definition.ledger.gate(worker).set_window(webhook.window);
     }
 
+    /// An attempt of a webhook whose window adapts has ended.
+    pub(super) fn adapt_window(&mut self, now: Tick, slot: u32, latency_us: u64, pressed: bool) {
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        let Some(adaptive) = &mut webhook.adaptive else { return };
+        adaptive.note(now, latency_us, webhook.in_flight + 1, pressed);
+        let limit = adaptive.limit();
+        if webhook.window == limit {
+            return;
+        }
+        if webhook.window < limit {
+            // The connection that has answered takes one request, not two.
+            self.timers.webhook_due(Tick::default(), slot);
+        }
+        webhook.window = limit;
+        webhook.definition.ledger.gate(self.config.worker).set_window(limit);
+    }
+
     /// Ends the connections that carry deliveries of `slot`, which is no more.
     fn cut_connections_of(&mut self, now: Tick, slot: u32) {
-        let is_of_slot = |exchange: &Exchange| match exchange.job {
-            Job::Lane(lane) => self.lanes[lane as usize].key.slot == slot,
-            Job::Test(_) => false,
+        let is_of_slot = |exchange: &Exchange| {
+            exchange.job.load().is_some_and(|load| self.load_slot(load) == slot)
         };
         let carries = |exchanges: &VecDeque<Exchange>| exchanges.iter().any(is_of_slot);
         let cut: Vec<usize> = self
@@ -176,9 +233,8 @@ impl Shard {
         for index in cut {
             others.extend(self.forget_connection(index).exchanges);
         }
-        others.retain(|exchange| match exchange.job {
-            Job::Lane(lane) => self.lanes[lane as usize].key.slot != slot,
-            Job::Test(_) => false,
+        others.retain(|exchange| {
+            exchange.job.load().is_some_and(|load| self.load_slot(load) != slot)
         });
         self.take_back(now, others);
     }
@@ -193,14 +249,18 @@ impl Shard {
             .filter(|(_, lane)| lane.key.slot == slot)
             .map(|(index, _)| index as u32)
             .collect();
-        lanes.iter().for_each(|&lane| self.lose_probe(lane));
+        self.lose_probes_of(slot);
         let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane)).sum();
-        let in_flight = u64::from(webhook.in_flight);
+        self.batches.retain(|_, batch| batch.slot != slot);
+        let in_flight = webhook.counters(self.config.worker).in_flight.get();
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.cancelled.add(cancelled);
             counters.pending.subtract(cancelled);
             counters.in_flight.subtract(in_flight);
         }
+        let blocked = &webhook.counters(self.config.worker).lanes_blocked;
+        self.totals().deliveries.lanes_blocked.subtract(blocked.get());
+        blocked.set(0);
         webhook.definition.ledger.retire(&self.shared.full_count);
         self.actions.push_back(Action::RoomMade);
         self.release_endpoint(webhook.endpoint);
@@ -209,7 +269,7 @@ impl Shard {
     /// Puts a webhook that has something to send into its endpoint's queue.
     pub(super) fn list_webhook(&mut self, slot: u32) {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        if !webhook.listed && !webhook.ready.is_empty() {
+        if !webhook.listed && webhook.has_something_due() {
             webhook.listed = true;
             let endpoint = &mut self.endpoints[webhook.endpoint];
             endpoint.queue.push_back(slot);
@@ -217,8 +277,8 @@ impl Shard {
         }
     }
 
-    /// The next lane to send to `endpoint`, taken from the webhooks in turn.
-    pub(super) fn next_lane(&mut self, now: Tick, endpoint: usize) -> Option<u32> {
+    /// What to send to `endpoint` next, taken from the webhooks in turn.
+    pub(super) fn next_load(&mut self, now: Tick, endpoint: usize) -> Option<Load> {
         let admission = self.endpoints[endpoint].admission;
         if admission == Admission::Shut {
             return None;
@@ -231,13 +291,13 @@ impl Shard {
                 self.await_token(now, slot);
                 continue;
             }
-            let lane = self.pop_ready(slot);
+            let load = self.take_load(slot);
             self.list_webhook(slot);
-            if let Some(lane) = lane {
+            if let Some(load) = load {
                 if admission == Admission::One {
-                    self.begin_probe(now, endpoint, lane);
+                    self.begin_probe(now, endpoint, load);
                 }
-                return Some(lane);
+                return Some(load);
             }
         }
         None
@@ -245,7 +305,7 @@ impl Shard {
 
     /// Whether some webhook has something to send to `endpoint` now. Drops those that have not
     /// from its queue.
-    pub(super) fn has_lane(&mut self, now: Tick, endpoint: usize) -> bool {
+    pub(super) fn has_load(&mut self, now: Tick, endpoint: usize) -> bool {
         if self.endpoints[endpoint].admission == Admission::Shut {
             return false;
         }

@@ -59,12 +59,8 @@ const HEADER: Argument = Argument {
     parts: &[plain("header", "string"), plain("value", "string")],
 };
 const SECRET: Argument = option("secret", "SECRET", "string");
-const SIGNATURES: Argument = oneof(
-    "signatures",
-    "SIGNATURES",
-    OPTIONAL,
-    &[word("both", "both"), word("ferrite", "ferrite"), word("standard", "standard")],
-);
+/// `both`, or some of `ferrite`, `standard` and `rfc9421` with commas between them.
+const SIGNATURES: Argument = option("signatures", "SIGNATURES", "string");
 const RETRIES: Argument = option("count", "RETRIES", "integer");
 const RETRY_DELAY: Argument = option("milliseconds", "RETRY_DELAY", "integer");
 const RETRY_BACKOFF: Argument = oneof(
@@ -79,6 +75,29 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const ON_FULL: Argument = oneof(
+    "policy",
+    "ON_FULL",
+    OPTIONAL,
+    &[word("reject", "reject"), word("drop-oldest", "drop-oldest"), word("wait", "wait")],
+);
+const COALESCE: Argument =
+    oneof("coalesce", "COALESCE", OPTIONAL, &[word("latest", "latest"), word("none", "none")]);
+const ORDER: Argument =
+    oneof("order", "ORDER", OPTIONAL, &[word("key", "key"), word("none", "none")]);
+const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
+const FORMAT: Argument = oneof(
+    "format",
+    "FORMAT",
+    OPTIONAL,
+    &[
+        word("ferrite", "ferrite"),
+        word("cloudevents-structured", "cloudevents-structured"),
+        word("cloudevents-binary", "cloudevents-binary"),
+    ],
+);
+const SEQUENCE: Argument =
+    oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 
 const FINAL_STATUS: Argument = Argument {
     name: "status",
@@ -110,6 +129,12 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
+    ON_FULL,
+    COALESCE,
+    ORDER,
+    FORMAT,
+    SEQUENCE,
     FINAL_STATUS,
     RATE,
     ADAPTIVE,
@@ -132,6 +157,13 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
+    ON_FULL,
+    COALESCE,
+    ORDER,
+    FORMAT,
+    SEQUENCE,
+    option("seconds", "GRACE", "integer"),
     FINAL_STATUS,
     RATE,
     ADAPTIVE,
@@ -150,6 +182,8 @@ const PUBLISH: &[Argument] = &[
     option("seconds", "TTL", "integer"),
     option("new-key", "NEW_KEY", "string"),
     option("database", "DB", "integer"),
+    option("traceparent", "TRACEPARENT", "string"),
+    option("tracestate", "TRACESTATE", "string"),
 ];
 
 /// The arguments of the command called `name`; empty when they are not described.

@@ -5,7 +5,8 @@
 
 use super::parse_number;
 use crate::webhooks::{
-    RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+    Format, OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions,
+    WebhookUpdate,
 };
 
 /// The words that start an option.
@@ -26,12 +27,19 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    BatchInterval,
+    OnFull,
+    Coalesce,
+    Order,
+    Format,
+    Sequence,
+    Grace,
     FinalStatus,
     Rate,
     Adaptive,
 }
 
-const KEYWORDS: [(&str, Keyword); 18] = [
+const KEYWORDS: &[(&str, Keyword)] = &[
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -47,6 +55,13 @@ const KEYWORDS: [(&str, Keyword); 18] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("BATCH_INTERVAL", Keyword::BatchInterval),
+    ("ON_FULL", Keyword::OnFull),
+    ("COALESCE", Keyword::Coalesce),
+    ("ORDER", Keyword::Order),
+    ("FORMAT", Keyword::Format),
+    ("SEQUENCE", Keyword::Sequence),
+    ("GRACE", Keyword::Grace),
     ("FINAL_STATUS", Keyword::FinalStatus),
     ("RATE", Keyword::Rate),
     ("ADAPTIVE", Keyword::Adaptive),
@@ -55,13 +70,22 @@ const KEYWORDS: [(&str, Keyword); 18] = [
 impl Keyword {
     fn from_word(word: &[u8], form: Form) -> Option<Keyword> {
         let (_, keyword) =
-            KEYWORDS.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
-        (form == Form::Update || keyword != Keyword::Url).then_some(keyword)
+            KEYWORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
+        (form == Form::Update || !keyword.is_for_update()).then_some(*keyword)
+    }
+
+    fn is_for_update(self) -> bool {
+        matches!(self, Keyword::Url | Keyword::Grace)
     }
 
     fn name(self) -> &'static str {
         KEYWORDS.iter().find(|(_, keyword)| *keyword == self).map_or("", |(name, _)| name)
     }
+}
+
+/// The words, as they are documented.
+pub(crate) fn option_words() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().map(|(name, _)| *name)
 }
 
 /// Which command the options belong to.
@@ -93,7 +117,15 @@ pub(super) struct Options {
     timeout_ms: Option<u64>,
     concurrency: Option<u32>,
     pipeline: Option<u32>,
-    batch: Option<()>,
+    batch: Option<bool>,
+    batch_size: Option<u32>,
+    batch_interval_ms: Option<u64>,
+    on_full: Option<OnFull>,
+    coalesce: Option<bool>,
+    ordered: Option<bool>,
+    format: Option<Format>,
+    sequence: Option<bool>,
+    secret_grace_seconds: Option<u64>,
     final_statuses: Option<Vec<u16>>,
     rate: Option<u32>,
     adaptive: Option<bool>,
@@ -154,7 +186,7 @@ impl Options {
             Keyword::Secret => set(&mut self.secret, name, text(name, values[0])?)?,
             Keyword::Signatures => {
                 let signatures = Signatures::from_name(values[0])
-                    .ok_or("ERR SIGNATURES is both, ferrite or standard")?;
+                    .ok_or("ERR SIGNATURES is both, or some of ferrite,standard,rfc9421")?;
                 set(&mut self.signatures, name, signatures)?;
             }
             Keyword::Retries => set(&mut self.retries, name, number(name, values[0])?)?,
@@ -167,12 +199,34 @@ impl Options {
             Keyword::Timeout => set(&mut self.timeout_ms, name, number(name, values[0])?)?,
             Keyword::Concurrency => set(&mut self.concurrency, name, number(name, values[0])?)?,
             Keyword::Pipeline => set(&mut self.pipeline, name, number(name, values[0])?)?,
-            Keyword::Batch => set(&mut self.batch, name, parse_batch(values[0])?)?,
-            Keyword::BatchSize => {
-                return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
+            Keyword::Batch => set(&mut self.batch, name, yes_or_no(name, values[0])?)?,
+            Keyword::BatchSize => set(&mut self.batch_size, name, number(name, values[0])?)?,
+            Keyword::BatchInterval => {
+                set(&mut self.batch_interval_ms, name, number(name, values[0])?)?;
             }
+            Keyword::OnFull => {
+                let on_full = OnFull::from_name(values[0])
+                    .ok_or("ERR ON_FULL is reject, drop-oldest or wait")?;
+                set(&mut self.on_full, name, on_full)?;
+            }
+            Keyword::Coalesce => {
+                let coalesce =
+                    one_of(values[0], "latest", "none").ok_or("ERR COALESCE is latest or none")?;
+                set(&mut self.coalesce, name, coalesce)?;
+            }
+            Keyword::Order => {
+                let ordered = one_of(values[0], "key", "none").ok_or("ERR ORDER is key or none")?;
+                set(&mut self.ordered, name, ordered)?;
+            }
+            Keyword::Format => {
+                let format = Format::from_name(values[0])
+                    .ok_or("ERR FORMAT is ferrite, cloudevents-structured or cloudevents-binary")?;
+                set(&mut self.format, name, format)?;
+            }
+            Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
+            Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
             Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
-            Keyword::Adaptive => set(&mut self.adaptive, name, true_or_false(name, values[0])?)?,
+            Keyword::Adaptive => set(&mut self.adaptive, name, yes_or_no(name, values[0])?)?,
             Keyword::Events | Keyword::FinalStatus => {}
         }
         Ok(rest)
@@ -248,6 +302,17 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            // Whoever says how large its batches are wants them.
+            batch: self
+                .batch
+                .unwrap_or(self.batch_size.or(self.batch_interval_ms.map(|_| 1)).is_some()),
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full.unwrap_or_default(),
+            coalesce: self.coalesce.unwrap_or_default(),
+            ordered: self.ordered.unwrap_or(true),
+            format: self.format.unwrap_or_default(),
+            sequence: self.sequence.unwrap_or_default(),
             final_statuses: self.final_statuses.unwrap_or_default(),
             rate: self.rate.unwrap_or_default(),
             adaptive: self.adaptive.unwrap_or_default(),
@@ -273,6 +338,15 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch,
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
+            secret_grace_seconds: self.secret_grace_seconds,
+            format: self.format,
+            sequence: self.sequence,
             final_statuses: self.final_statuses,
             rate: self.rate,
             adaptive: self.adaptive,
@@ -296,14 +370,6 @@ pub(super) fn text(name: &str, value: &[u8]) -> Result<String, String> {
 pub(super) fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T, String> {
     parse_number(value)
         .ok_or_else(|| format!("ERR value of {name} is not an integer or out of range"))
-}
-
-fn true_or_false(name: &str, value: &[u8]) -> Result<bool, String> {
-    match value {
-        _ if value.eq_ignore_ascii_case(b"true") => Ok(true),
-        _ if value.eq_ignore_ascii_case(b"false") => Ok(false),
-        _ => Err(format!("ERR {name} is true or false")),
-    }
 }
 
 fn is_auth_none(values: &[&[u8]], form: Form) -> bool {
@@ -330,14 +396,14 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
-fn parse_batch(value: &[u8]) -> Result<(), String> {
-    if value.eq_ignore_ascii_case(b"false") {
-        Ok(())
-    } else if value.eq_ignore_ascii_case(b"true") {
-        Err("ERR BATCH true: batches are not yet available".to_owned())
-    } else {
-        Err("ERR BATCH is true or false".to_owned())
-    }
+/// Whether a word is the first of two, in any case; `None`: neither.
+fn one_of(value: &[u8], yes: &str, no: &str) -> Option<bool> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+    if is(yes) { Some(true) } else { is(no).then_some(false) }
+}
+
+fn yes_or_no(name: &str, value: &[u8]) -> Result<bool, String> {
+    one_of(value, "true", "false").ok_or_else(|| format!("ERR {name} is true or false"))
 }
 
 fn unknown_option(word: &[u8], after_secret: bool, form: Form) -> String {
@@ -359,7 +425,7 @@ fn shown(word: &[u8]) -> String {
 fn option_names(form: Form) -> String {
     let names: Vec<&str> = KEYWORDS
         .iter()
-        .filter(|(_, keyword)| form == Form::Update || *keyword != Keyword::Url)
+        .filter(|(_, keyword)| form == Form::Update || !keyword.is_for_update())
         .map(|(name, _)| *name)
         .collect();
     names.join(" ")
@@ -392,7 +458,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE",
+             FALSE format CloudEvents-Binary SEQUENCE True",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
@@ -404,7 +470,8 @@ mod tests {
         assert_eq!((options.retries, options.retry_delay_ms), (5, Some(1000)));
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
-        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::Ferrite));
+        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::FERRITE));
+        assert_eq!((options.format, options.sequence), (Format::CloudEventsBinary, true));
     }
 
     #[test]
@@ -434,6 +501,10 @@ mod tests {
         assert_eq!(update.auth, Some(None));
         assert_eq!(update.url.as_deref(), Some("http://x/"));
         assert_eq!(update.events, Some(vec![WebhookEvent::Set]));
+        let update = parse("SECRET s GRACE 60 FORMAT ferrite SEQUENCE false", Form::Update);
+        let update = update.unwrap_or_else(|message| panic!("{message}")).into_update();
+        assert_eq!((update.secret_grace_seconds, update.sequence), (Some(60), Some(false)));
+        assert_eq!(update.format, Some(Format::Ferrite));
         let update = Options::parse(&[b"SECRET", b""], Form::Update);
         assert_eq!(update.unwrap_or_else(|m| panic!("{m}")).into_update().secret, Some(None));
     }
@@ -450,9 +521,15 @@ mod tests {
             ("RETRIES -1", "value of RETRIES is not an integer or out of range"),
             ("RETRY_BACKOFF never", "RETRY_BACKOFF is fixed, linear or exponential"),
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
-            ("BATCH true", "not yet available"),
-            ("BATCH_SIZE 100", "not yet available"),
+            ("BATCH_SIZE many", "value of BATCH_SIZE is not an integer"),
+            ("ON_FULL explode", "ON_FULL is reject, drop-oldest or wait"),
+            ("COALESCE all", "COALESCE is latest or none"),
+            ("ORDER me", "ORDER is key or none"),
             ("BATCH maybe", "BATCH is true or false"),
+            ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
+            ("SEQUENCE 1", "SEQUENCE is true or false"),
+            ("SIGNATURES none", "SIGNATURES is both, or some of ferrite,standard,rfc9421"),
+            ("SECRET s GRACE 5", "no option"),
             ("HEADER X-A", "HEADER takes a name and a value"),
             ("AUTH none", "AUTH takes 'bearer <token>'"),
         ] {

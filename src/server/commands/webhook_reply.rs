@@ -80,7 +80,7 @@ pub(super) fn list(reply: &mut Reply<'_>, webhooks: &[WebhookInfo]) {
 }
 
 /// The counters beside deliveries and failures.
-fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 9] {
+fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 10] {
     [
         ("triggered", Value::Number(stats.triggered)),
         ("delivered", Value::Number(stats.delivered)),
@@ -88,6 +88,7 @@ fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 9] {
         ("in_flight", Value::Number(stats.in_flight)),
         ("dropped", Value::Number(stats.dropped)),
         ("cancelled", Value::Number(stats.cancelled)),
+        ("coalesced", Value::Number(stats.coalesced)),
         ("attempts", Value::Number(stats.attempts)),
         ("failed_attempts", Value::Number(stats.failed_attempts)),
         ("avg_latency_ms", Value::Number(stats.latency_us_avg / 1000)),
@@ -112,6 +113,18 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("timeout_ms", Value::Number(info.timeout_ms)),
         ("concurrency", Value::Number(u64::from(info.concurrency))),
         ("pipeline", Value::Number(u64::from(info.pipeline))),
+        ("batch", Value::Text(if info.batch { "yes" } else { "no" })),
+        ("batch_size", Value::Number(u64::from(info.batch_size))),
+        ("batch_interval_ms", Value::Number(info.batch_interval_ms)),
+        ("on_full", Value::Text(info.on_full.name())),
+        ("coalesce", Value::Text(if info.coalesce { "latest" } else { "none" })),
+        ("order", Value::Text(if info.ordered { "key" } else { "none" })),
+        ("format", Value::Text(info.format.name())),
+        ("sequence", Value::Text(if info.sequence { "yes" } else { "no" })),
+        ("key_id", Value::or_nothing(info.key_id.as_deref(), Value::Text)),
+        ("public_key", Value::or_nothing(info.public_key.as_deref(), Value::Text)),
+        ("old_secrets", Value::Number(info.old_secrets as u64)),
+        ("old_secrets_until", Value::or_nothing(info.old_secrets_until_us, Value::Time)),
     ]);
     fields.extend(more_counters(stats));
     fields.extend([
@@ -154,6 +167,7 @@ pub(super) fn engine_stats(reply: &mut Reply<'_>, stats: &EngineStats, events_re
             ("triggered", Value::Number(totals.triggered)),
             ("dropped_deliveries", Value::Number(totals.dropped)),
             ("cancelled_deliveries", Value::Number(totals.cancelled)),
+            ("coalesced_deliveries", Value::Number(totals.coalesced)),
             ("in_flight_deliveries", Value::Number(totals.in_flight)),
             ("attempts", Value::Number(totals.attempts)),
             ("failed_attempts", Value::Number(totals.failed_attempts)),
@@ -185,6 +199,8 @@ pub(super) fn deliveries(reply: &mut Reply<'_>, records: &[DeliveryRecord]) {
                 ("latency_us", Value::Number(record.latency_us)),
                 ("at", Value::Time(record.at_us)),
                 ("response", Value::Text(&record.response)),
+                ("batch_id", Value::or_nothing(record.batch_id.as_deref(), Value::Text)),
+                ("batch_events", Value::Number(u64::from(record.batch_events))),
             ],
         );
     }

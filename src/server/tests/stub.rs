@@ -3,8 +3,8 @@
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
     BreakerState, DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue,
-    Failure, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
-    WebhookStats, WebhookStatus, WebhookUpdate,
+    Failure, OnFull, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo,
+    WebhookOptions, WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -75,6 +75,7 @@ const STATS: WebhookStats = WebhookStats {
     delivered: 4,
     failures: 3,
     dropped: 0,
+    coalesced: 0,
     cancelled: 0,
     pending: 2,
     in_flight: 1,
@@ -85,7 +86,7 @@ const STATS: WebhookStats = WebhookStats {
 };
 
 impl Engine for StubEngine {
-    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+    fn offer(&self, event: &EventRef<'_>, _: bool) -> Result<bool, WebhookError> {
         let mut state = self.state();
         if event.key == b"huge" {
             return Err(WebhookError::EventTooLarge { bytes: 2, limit: 1 });
@@ -177,6 +178,18 @@ impl Engine for StubEngine {
             timeout_ms: 5000,
             concurrency: 64,
             pipeline: 1,
+            batch: false,
+            batch_size: 100,
+            batch_interval_ms: 1000,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
+            format: options.format,
+            sequence: options.sequence,
+            key_id: None,
+            public_key: None,
+            old_secrets: 0,
+            old_secrets_until_us: None,
             stats: STATS,
             status_since_us: 1_705_312_800_000_000,
             retry_after_until_us: None,
@@ -206,6 +219,8 @@ impl Engine for StubEngine {
     fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError> {
         self.known(name)?;
         let record = DeliveryRecord {
+            batch_id: None,
+            batch_events: 0,
             id: "evt_2".to_owned(),
             event: WebhookEvent::Set,
             key: b"k".to_vec(),
