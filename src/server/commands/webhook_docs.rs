@@ -99,6 +99,19 @@ const FORMAT: Argument = oneof(
 const SEQUENCE: Argument =
     oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 
+const FINAL_STATUS: Argument = Argument {
+    name: "status",
+    kind: "integer",
+    token: "FINAL_STATUS",
+    flags: &["optional", "multiple"],
+    parts: &[],
+};
+
+const RATE: Argument = option("attempts-per-second", "RATE", "integer");
+
+const ADAPTIVE: Argument =
+    oneof("adaptive", "ADAPTIVE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+
 const CREATE: &[Argument] = &[
     NAME,
     plain("url", "string"),
@@ -122,6 +135,9 @@ const CREATE: &[Argument] = &[
     ORDER,
     FORMAT,
     SEQUENCE,
+    FINAL_STATUS,
+    RATE,
+    ADAPTIVE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -148,6 +164,9 @@ const UPDATE: &[Argument] = &[
     FORMAT,
     SEQUENCE,
     option("seconds", "GRACE", "integer"),
+    FINAL_STATUS,
+    RATE,
+    ADAPTIVE,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];
