@@ -151,9 +151,14 @@ impl Registry {
     }
 
     /// Changes whether a webhook gets deliveries.
-    pub fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), RegistryError> {
+    pub fn set_status(
+        &self,
+        name: &str,
+        status: WebhookStatus,
+        now_us: u64,
+    ) -> Result<(), RegistryError> {
         self.change(|webhooks, _| {
-            find(webhooks, name)?.definition.ledger.set_status(status);
+            find(webhooks, name)?.definition.ledger.set_status(status, now_us);
             Ok(())
         })
     }

@@ -92,6 +92,12 @@ pub struct Settings {
     pub format: Format,
     /// Whether events are numbered in headers.
     pub sequence: bool,
+    /// Statuses that are not tried again.
+    pub final_statuses: Vec<u16>,
+    /// Attempts per second; 0: no limit.
+    pub rate: u32,
+    /// Whether the concurrency adapts to the endpoint's latency.
+    pub adaptive: bool,
     /// The TLS profile, by name; `None` for the configuration's own.
     pub tls_profile: Option<String>,
 }
@@ -219,6 +225,7 @@ impl Settings {
             ));
         }
         self.check_form()?;
+        check_range("rate", self.rate.into(), 0, limits::RATE_MAX.into())?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         config.addresses.check_endpoint(&endpoint).map_err(forbidden)?;
@@ -259,13 +266,45 @@ impl Settings {
             sequence: self.sequence,
             since_generation,
             ledger,
+            final_statuses: check_final_statuses(&self.final_statuses)?,
+            rate: self.rate,
+            adaptive: self.adaptive,
         })
     }
+}
+
+/// Only failures can be final, and 410 disables the webhook.
+fn check_final_statuses(statuses: &[u16]) -> Result<Box<[u16]>, SettingsError> {
+    for status in statuses {
+        match status {
+            410 => return Err(invalid("410 cannot be a final status: it disables the webhook")),
+            200..=299 => return Err(invalid("2xx cannot be a final status: it is success")),
+            300..=599 => {}
+            _ => return Err(invalid("a final status must be between 300 and 599")),
+        }
+    }
+    let mut statuses = statuses.to_vec();
+    statuses.sort_unstable();
+    statuses.dedup();
+    if statuses.len() > limits::FINAL_STATUSES_MAX {
+        return Err(invalid(format!("at most {} final statuses", limits::FINAL_STATUSES_MAX)));
+    }
+    Ok(statuses.into_boxed_slice())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_failures_that_are_retried_can_be_final() {
+        let check = |statuses: &[u16]| check_final_statuses(statuses).map(Vec::from);
+        assert_eq!(check(&[422, 400, 422]), Ok(vec![400, 422]));
+        assert_eq!(check(&[]), Ok(vec![]));
+        for status in [0, 100, 199, 200, 204, 299, 410, 600, 999] {
+            assert!(check(&[400, status]).is_err(), "{status}");
+        }
+    }
 
     #[test]
     fn names_are_one_printable_word() {

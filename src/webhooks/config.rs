@@ -59,6 +59,21 @@ pub struct DeliveryConfig {
     /// Deliveries of one webhook in flight at once. Divided among the workers; each has at least
     /// one, so that with more workers than this the sum is the number of workers.
     pub concurrency: u32,
+    /// A longer `Retry-After` counts as this, in milliseconds; up to 24 hours.
+    pub max_retry_after_ms: u64,
+    /// Failures in a row (not reached, no answer in time, 5xx) that open the circuit breaker of
+    /// an endpoint, in each worker for itself; 0: it never opens. While it is open nothing is sent
+    /// there, and no delivery loses an attempt; then one delivery finds out whether the endpoint
+    /// is back.
+    pub breaker_failures: u32,
+    /// How long a breaker stays open at first, in milliseconds; twice as long each time that the
+    /// endpoint was not back, and lengthened by a random part of up to a fifth.
+    pub breaker_open_ms: u64,
+    /// How long a breaker stays open at most, before the random part, in milliseconds.
+    pub breaker_open_max_ms: u64,
+    /// A webhook is disabled, with its queue kept, by the first attempt that fails after nothing
+    /// but failures for this long, in milliseconds; 0: never.
+    pub auto_disable_after_ms: u64,
 }
 
 impl Default for DeliveryConfig {
@@ -71,6 +86,11 @@ impl Default for DeliveryConfig {
             max_retry_delay_ms: 60_000,
             retry_jitter: 0.1,
             concurrency: 64,
+            max_retry_after_ms: limits::RETRY_AFTER_MS_DEFAULT,
+            breaker_failures: limits::BREAKER_FAILURES_DEFAULT,
+            breaker_open_ms: limits::BREAKER_OPEN_MS_DEFAULT,
+            breaker_open_max_ms: limits::BREAKER_OPEN_MS_MAX_DEFAULT,
+            auto_disable_after_ms: 0,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
-use crate::core::shard::{ShardConfig, Shared, TestOutcome};
+use crate::core::shard::{BreakerPolicy, Isolation, ShardConfig, Shared, TestOutcome};
 use crate::core::signature::SigningKey;
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
@@ -169,6 +169,7 @@ impl Engine {
                     endpoint_connections_max: options.max_connections_per_endpoint,
                     connections_max: options.max_connections,
                     idle_timeout_ms: options.idle_timeout_ms,
+                    isolation: isolation_of(&self.config.delivery),
                 },
                 shared: self.shared.clone(),
                 published: published.clone(),
@@ -262,6 +263,9 @@ impl Engine {
             retired: Vec::new(),
             format: options.format,
             sequence: options.sequence,
+            final_statuses: options.final_statuses,
+            rate: options.rate,
+            adaptive: options.adaptive,
             tls_profile: options.tls_profile,
         }
     }
@@ -274,7 +278,7 @@ impl Engine {
     }
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
-        self.registry()?.set_status(name, status)?;
+        self.registry()?.set_status(name, status, unix_us())?;
         tracing::info!("webhook {name}: {} by command", status.name());
         self.poke_workers();
         Ok(())
@@ -543,6 +547,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             limits::BATCH_INTERVAL_MS_MAX
         ));
     }
+    for (name, value) in [
+        ("max_retry_after_ms", delivery.max_retry_after_ms),
+        ("breaker_open_ms", delivery.breaker_open_ms),
+        ("breaker_open_max_ms", delivery.breaker_open_max_ms),
+    ] {
+        if value > limits::RETRY_DELAY_MS_MAX {
+            return wrong(&format!("{name} must be at most {}", limits::RETRY_DELAY_MS_MAX));
+        }
+    }
     if config.queue.ring_events > limits::RING_EVENTS_MAX {
         return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
@@ -557,6 +570,18 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         }
     }
     Ok(())
+}
+
+fn isolation_of(config: &super::DeliveryConfig) -> Isolation {
+    Isolation {
+        retry_after_ms_max: config.max_retry_after_ms,
+        breaker: BreakerPolicy {
+            failures: config.breaker_failures,
+            open_ms: config.breaker_open_ms,
+            open_ms_max: config.breaker_open_max_ms.max(config.breaker_open_ms),
+        },
+        auto_disable_after_ms: config.auto_disable_after_ms,
+    }
 }
 
 fn policy_of(config: &WebhookConfig) -> Result<AddressPolicy, WebhookError> {
@@ -625,6 +650,9 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.ordered, update.ordered);
     set(&mut settings.format, update.format);
     set(&mut settings.sequence, update.sequence);
+    set(&mut settings.final_statuses, update.final_statuses);
+    set(&mut settings.rate, update.rate);
+    set(&mut settings.adaptive, update.adaptive);
     set(&mut settings.tls_profile, update.tls_profile);
 }
 
@@ -652,6 +680,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let now = unix_us() / 1_000_000;
     let in_grace = settings.retired.iter().map(|retired| retired.until_unix_seconds);
     let in_grace: Vec<u64> = in_grace.filter(|until| *until > now).collect();
+    let (breaker, hold_until_us) = ledger.gates();
     WebhookInfo {
         name,
         url: shown_url(&settings.url),
@@ -682,6 +711,13 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         old_secrets: in_grace.len(),
         old_secrets_until_us: in_grace.iter().max().map(|until| until * 1_000_000),
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
+        status_since_us: ledger.status_since_us().unwrap_or(webhook.created_at_us),
+        retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
+        breaker,
+        final_statuses: webhook.definition.final_statuses.to_vec(),
+        rate: settings.rate,
+        adaptive: settings.adaptive,
+        window: ledger.window(),
         tls_profile: settings.tls_profile.clone(),
     }
 }

@@ -17,13 +17,13 @@ mod trigger;
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
 pub use crate::core::format::Format;
-pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
+pub use crate::core::ledger::{BreakerState, DeliveryOutcome, WebhookStatus};
 pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use crate::metrics::{
-    BreakerState, CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram,
-    Metrics, WebhookMetrics, WorkerMetrics,
+    CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
+    WebhookMetrics, WorkerMetrics,
 };
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,

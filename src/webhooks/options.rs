@@ -79,6 +79,17 @@ pub struct WebhookOptions {
     /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
     /// can prove that nothing is missing. The webhook then keeps its own copy of each pending body.
     pub sequence: bool,
+    /// Statuses of 300 to 599 after which a delivery is given up at once, without retries, beside
+    /// those that never are retried. 410 cannot be one: it disables the webhook.
+    pub final_statuses: Vec<u16>,
+    /// Most attempts per second, retries included; up to 1 000 000. 0 for no limit. Divided among
+    /// the workers, each of which may begin a tenth of a second's worth at once after a pause, and
+    /// at least one.
+    pub rate: u32,
+    /// Whether the number of deliveries in flight adapts to the endpoint: from 16 on it grows up
+    /// to `concurrency` while answers take as long as they used to, and shrinks when they take
+    /// longer or when the endpoint cannot cope (429, 5xx, timeouts, broken connections).
+    pub adaptive: bool,
     /// The TLS profile for an `https://` endpoint, one of
     /// [`SecurityConfig::tls_profiles`](super::SecurityConfig::tls_profiles); `None` for the
     /// configuration's own settings.
@@ -113,6 +124,9 @@ impl Default for WebhookOptions {
             ordered: true,
             format: Format::Ferrite,
             sequence: false,
+            final_statuses: Vec::new(),
+            rate: 0,
+            adaptive: false,
             tls_profile: None,
         }
     }
@@ -143,6 +157,9 @@ impl fmt::Debug for WebhookOptions {
             .field("ordered", &self.ordered)
             .field("format", &self.format)
             .field("sequence", &self.sequence)
+            .field("final_statuses", &self.final_statuses)
+            .field("rate", &self.rate)
+            .field("adaptive", &self.adaptive)
             .field("tls_profile", &self.tls_profile)
             .finish()
     }
@@ -198,6 +215,12 @@ pub struct WebhookUpdate {
     pub format: Option<Format>,
     /// Whether events are numbered in headers; those that are pending stay as they are.
     pub sequence: Option<bool>,
+    /// Replaces the statuses after which a delivery is given up at once.
+    pub final_statuses: Option<Vec<u16>>,
+    /// Most attempts per second; 0 for no limit.
+    pub rate: Option<u32>,
+    /// Whether the number of deliveries in flight adapts to the endpoint.
+    pub adaptive: Option<bool>,
     /// The TLS profile; `Some(None)` for the configuration's own settings.
     pub tls_profile: Option<Option<String>>,
 }

@@ -1,7 +1,8 @@
 //! What the engine tells about itself.
 
 use super::{
-    DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, WebhookEvent, WebhookStatus,
+    BreakerState, DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, WebhookEvent,
+    WebhookStatus,
 };
 
 /// Counters of one webhook. At rest, `triggered = delivered + dead +
@@ -99,6 +100,20 @@ pub struct WebhookInfo {
     pub old_secrets_until_us: Option<u64>,
     /// Its counters.
     pub stats: WebhookStats,
+    /// Since when it has its status, in microseconds since 1970.
+    pub status_since_us: u64,
+    /// Until when its endpoint asked to be left alone (`Retry-After`), in microseconds since 1970.
+    pub retry_after_until_us: Option<u64>,
+    /// Where the circuit breaker of its endpoint stands: the worst of the workers'.
+    pub breaker: BreakerState,
+    /// Statuses after which a delivery is given up at once.
+    pub final_statuses: Vec<u16>,
+    /// Most attempts per second; 0 for no limit.
+    pub rate: u32,
+    /// Whether the number of deliveries in flight adapts to the endpoint.
+    pub adaptive: bool,
+    /// How many deliveries may be in flight now; 0 before the workers know of the webhook.
+    pub window: u32,
     /// Its TLS profile; `None` for the configuration's own settings.
     pub tls_profile: Option<String>,
 }

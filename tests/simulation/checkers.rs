@@ -4,12 +4,14 @@
 mod accounting;
 mod attempts;
 mod batches;
+mod breaker;
 mod connections;
 mod heads;
 mod measures;
 mod order;
 mod pipeline;
 mod progress;
+mod rate;
 
 use super::faults::Plan;
 use super::history::{End, Ended, Happening, History};
@@ -19,7 +21,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 23] = [
+pub const RULES: [(&str, Rule); 25] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -43,6 +45,8 @@ pub const RULES: [(&str, Rule); 23] = [
     ("measures", measures::measures),
     ("secrets", heads::secrets),
     ("numbers", heads::numbers),
+    ("breaker", breaker::breaker),
+    ("rate", rate::rate),
 ];
 
 /// The rules that a history breaks, each with what is wrong.

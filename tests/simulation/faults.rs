@@ -5,6 +5,7 @@
 
 use super::dice::Dice;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
+use ferrite::core::shard::{BreakerPolicy, Isolation};
 
 macro_rules! switches {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -73,6 +74,8 @@ switches! {
     bursts,
     hot_keys,
     idle_periods,
+    /// Answers that say `webhook-delivery`.
+    delivery_wishes,
 }
 
 /// What a run is made of.
@@ -106,6 +109,7 @@ pub struct Plan {
     /// How long a write takes; the requests arrive when half of it is over. `None` leaves it to
     /// chance.
     pub write_us: Option<u64>,
+    pub isolation: Isolation,
 }
 
 impl Plan {
@@ -137,6 +141,7 @@ impl Plan {
             late_us: dice.pick(&[0, 0, 1000]),
             wake_us: None,
             write_us: None,
+            isolation: draw_isolation(dice),
         }
     }
 
@@ -162,7 +167,26 @@ impl Plan {
             late_us: 0,
             wake_us: None,
             write_us: None,
+            isolation: no_isolation(),
         }
+    }
+}
+
+/// No breaker, and every `Retry-After` in full.
+pub fn no_isolation() -> Isolation {
+    let breaker = BreakerPolicy { failures: 0, open_ms: 100, open_ms_max: 400 };
+    Isolation { retry_after_ms_max: 3_600_000, breaker, auto_disable_after_ms: 0 }
+}
+
+fn draw_isolation(dice: &mut Dice) -> Isolation {
+    Isolation {
+        retry_after_ms_max: dice.pick(&[500, 2500, 3_600_000]),
+        breaker: BreakerPolicy {
+            failures: dice.pick(&[0, 1, 2, 5, 10]),
+            open_ms: dice.pick(&[1, 50, 500]),
+            open_ms_max: dice.pick(&[100, 2000]),
+        },
+        auto_disable_after_ms: dice.pick(&[0, 0, 0, 10, 200]),
     }
 }
 

@@ -193,6 +193,7 @@ impl World {
                 endpoint_connections_max: plan.endpoint_connections_max,
                 connections_max: plan.connections_max,
                 idle_timeout_ms: plan.idle_timeout_ms,
+                isolation: plan.isolation,
             };
             let shard = Shard::new(config, shared.clone(), registry.published().load_full());
             Seat {

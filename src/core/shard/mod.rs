@@ -23,22 +23,29 @@
 
 mod ages;
 mod batches;
+mod breaker;
 mod connections;
 mod endpoints;
+mod gates;
 mod intake;
+mod isolation;
 mod lanes;
 mod load;
 mod measures;
 mod notices;
 mod numbers;
 mod overflow;
+mod rate;
 mod salvage;
 mod settle;
 mod stale;
 mod timers;
 mod webhooks;
+mod window;
 
+pub use breaker::BreakerPolicy;
 pub use connections::{Closed, ConnectionId, Step, Target};
+pub use isolation::Isolation;
 pub use notices::{Notice, NoticeKind};
 pub use settle::TestOutcome;
 
@@ -50,6 +57,7 @@ use crate::base::time::Tick;
 use batches::Batch;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
+use gates::Gates;
 use hashbrown::HashTable;
 use lanes::{Delivery, EventRecord, Lane};
 use notices::Notices;
@@ -77,6 +85,8 @@ pub struct ShardConfig {
     pub connections_max: usize,
     /// An idle connection is closed after this long.
     pub idle_timeout_ms: u64,
+    /// How far endpoints that misbehave are borne with.
+    pub isolation: Isolation,
 }
 
 /// What the shards of one engine share with each other and with the callers.
@@ -171,6 +181,7 @@ pub struct Shard {
     body: Vec<u8>,
     notices: Notices,
     lines: Vec<u8>,
+    gates: Gates,
 }
 
 impl Shard {
@@ -202,6 +213,7 @@ impl Shard {
             body: Vec::new(),
             notices: Notices::default(),
             lines: Vec::new(),
+            gates: Gates::default(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

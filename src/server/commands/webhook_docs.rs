@@ -100,6 +100,19 @@ const SEQUENCE: Argument =
     oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const TLS_PROFILE: Argument = option("tls-profile", "TLS_PROFILE", "string");
 
+const FINAL_STATUS: Argument = Argument {
+    name: "status",
+    kind: "integer",
+    token: "FINAL_STATUS",
+    flags: &["optional", "multiple"],
+    parts: &[],
+};
+
+const RATE: Argument = option("attempts-per-second", "RATE", "integer");
+
+const ADAPTIVE: Argument =
+    oneof("adaptive", "ADAPTIVE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+
 const CREATE: &[Argument] = &[
     NAME,
     plain("url", "string"),
@@ -123,6 +136,9 @@ const CREATE: &[Argument] = &[
     ORDER,
     FORMAT,
     SEQUENCE,
+    FINAL_STATUS,
+    RATE,
+    ADAPTIVE,
     TLS_PROFILE,
 ];
 
@@ -150,6 +166,9 @@ const UPDATE: &[Argument] = &[
     FORMAT,
     SEQUENCE,
     option("seconds", "GRACE", "integer"),
+    FINAL_STATUS,
+    RATE,
+    ADAPTIVE,
     TLS_PROFILE,
 ];
 

@@ -34,6 +34,9 @@ enum Keyword {
     Format,
     Sequence,
     Grace,
+    FinalStatus,
+    Rate,
+    Adaptive,
     TlsProfile,
 }
 
@@ -60,6 +63,9 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("FORMAT", Keyword::Format),
     ("SEQUENCE", Keyword::Sequence),
     ("GRACE", Keyword::Grace),
+    ("FINAL_STATUS", Keyword::FinalStatus),
+    ("RATE", Keyword::Rate),
+    ("ADAPTIVE", Keyword::Adaptive),
     ("TLS_PROFILE", Keyword::TlsProfile),
 ];
 
@@ -122,6 +128,9 @@ pub(super) struct Options {
     format: Option<Format>,
     sequence: Option<bool>,
     secret_grace_seconds: Option<u64>,
+    final_statuses: Option<Vec<u16>>,
+    rate: Option<u32>,
+    adaptive: Option<bool>,
     tls_profile: Option<String>,
 }
 
@@ -152,6 +161,9 @@ impl Options {
         let name = keyword.name();
         if keyword == Keyword::Events {
             return self.take_events(values, form);
+        }
+        if keyword == Keyword::FinalStatus {
+            return self.take_final_statuses(values, form);
         }
         let needed = match keyword {
             Keyword::Header => 2,
@@ -217,8 +229,29 @@ impl Options {
             Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
             Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
             Keyword::TlsProfile => set(&mut self.tls_profile, name, text(name, values[0])?)?,
-            Keyword::Events => {}
+            Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
+            Keyword::Adaptive => set(&mut self.adaptive, name, yes_or_no(name, values[0])?)?,
+            Keyword::Events | Keyword::FinalStatus => {}
         }
+        Ok(rest)
+    }
+
+    /// Takes statuses up to the next option; `none` stands for no status.
+    fn take_final_statuses<'a, 'b>(
+        &mut self,
+        values: &'a [&'b [u8]],
+        form: Form,
+    ) -> Result<&'a [&'b [u8]], String> {
+        const NAME: &str = "FINAL_STATUS";
+        let is_option = |word: &&[u8]| Keyword::from_word(word, form).is_some();
+        let count = values.iter().position(is_option).unwrap_or(values.len());
+        let (words, rest) = values.split_at(count);
+        let statuses = match words {
+            [] => return Err(format!("ERR {NAME} takes one or more statuses, or 'none'")),
+            [word] if word.eq_ignore_ascii_case(b"none") => Vec::new(),
+            words => words.iter().map(|word| number(NAME, word)).collect::<Result<_, _>>()?,
+        };
+        set(&mut self.final_statuses, NAME, statuses)?;
         Ok(rest)
     }
 
@@ -284,6 +317,9 @@ impl Options {
             ordered: self.ordered.unwrap_or(true),
             format: self.format.unwrap_or_default(),
             sequence: self.sequence.unwrap_or_default(),
+            final_statuses: self.final_statuses.unwrap_or_default(),
+            rate: self.rate.unwrap_or_default(),
+            adaptive: self.adaptive.unwrap_or_default(),
             tls_profile: self.tls_profile.filter(|name| !name.is_empty()),
         }
     }
@@ -316,6 +352,9 @@ impl Options {
             secret_grace_seconds: self.secret_grace_seconds,
             format: self.format,
             sequence: self.sequence,
+            final_statuses: self.final_statuses,
+            rate: self.rate,
+            adaptive: self.adaptive,
             tls_profile: self.tls_profile.map(|name| Some(name).filter(|name| !name.is_empty())),
         }
     }
@@ -446,6 +485,20 @@ mod tests {
     fn nothing_given_is_the_default() {
         assert_eq!(Options::default().into_create(), WebhookOptions::default());
         assert_eq!(Options::default().into_update(), WebhookUpdate::default());
+    }
+
+    #[test]
+    fn final_statuses_go_up_to_the_next_option() {
+        let options = create("FINAL_STATUS 400 422 RETRIES 2 Rate 50 adaptive TRUE");
+        assert_eq!((options.final_statuses, options.retries), (vec![400, 422], 2));
+        assert_eq!((options.rate, options.adaptive), (50, true));
+        assert!(refused("ADAPTIVE maybe", Form::Create).contains("ADAPTIVE is true or false"));
+        assert!(create("final_status none").final_statuses.is_empty());
+        assert!(refused("FINAL_STATUS", Form::Create).contains("one or more statuses"));
+        assert!(refused("FINAL_STATUS RETRIES 2", Form::Create).contains("one or more statuses"));
+        assert!(refused("FINAL_STATUS 4xx", Form::Create).contains("value of FINAL_STATUS"));
+        let update = parse("FINAL_STATUS none", Form::Update).unwrap_or_else(|m| panic!("{m}"));
+        assert_eq!(update.into_update().final_statuses, Some(vec![]));
     }
 
     #[test]

@@ -26,6 +26,7 @@ enum Value<'a> {
     Time(u64),
     Events(&'a [WebhookEvent]),
     Names(&'a [String]),
+    Statuses(&'a [u16]),
     Nothing,
 }
 
@@ -51,6 +52,10 @@ fn write_map(reply: &mut Reply<'_>, fields: &[(&str, Value<'_>)]) {
             Value::Names(names) => {
                 reply.array(names.len());
                 names.iter().for_each(|name| reply.bulk(name));
+            }
+            Value::Statuses(statuses) => {
+                reply.array(statuses.len());
+                statuses.iter().for_each(|status| reply.integer(i64::from(*status)));
             }
             Value::Nothing => reply.null(),
         }
@@ -123,6 +128,16 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("tls_profile", Value::or_nothing(info.tls_profile.as_deref(), Value::Text)),
     ]);
     fields.extend(more_counters(stats));
+    fields.extend([
+        ("status_reason", Value::or_nothing(info.status.reason(), Value::Text)),
+        ("status_since", Value::Time(info.status_since_us)),
+        ("retry_after_until", Value::or_nothing(info.retry_after_until_us, Value::Time)),
+        ("breaker", Value::Text(info.breaker.name())),
+        ("final_statuses", Value::Statuses(&info.final_statuses)),
+        ("rate", Value::Number(u64::from(info.rate))),
+        ("adaptive", Value::Text(if info.adaptive { "yes" } else { "no" })),
+        ("window", Value::Number(u64::from(info.window))),
+    ]);
     write_map(reply, &fields);
 }
 

@@ -253,6 +253,42 @@ const DELIVERY: &[Key] = &[
         |s| Integer(&mut s.webhooks.delivery.concurrency),
         "Deliveries of one webhook in flight at once, divided among the workers.",
     ),
+    key(
+        "max_retry_after_ms",
+        DELAYS_MS,
+        "milliseconds",
+        |s| Integer(&mut s.webhooks.delivery.max_retry_after_ms),
+        "A longer Retry-After of an endpoint (429, 503) counts as this.",
+    ),
+    key(
+        "breaker_failures",
+        Integers(0, u32::MAX as u64),
+        "",
+        |s| Integer(&mut s.webhooks.delivery.breaker_failures),
+        "So many failures in a row open an endpoint's circuit breaker: nothing is sent to it, and \
+         no attempt is burnt, until one delivery finds out that it is back. 0 is never.",
+    ),
+    key(
+        "breaker_open_ms",
+        Integers(1, limits::RETRY_DELAY_MS_MAX),
+        "milliseconds",
+        |s| Integer(&mut s.webhooks.delivery.breaker_open_ms),
+        "How long a breaker stays open at first; twice as long each time that delivery fails.",
+    ),
+    key(
+        "breaker_open_max_ms",
+        Integers(1, limits::RETRY_DELAY_MS_MAX),
+        "milliseconds",
+        |s| Integer(&mut s.webhooks.delivery.breaker_open_max_ms),
+        "A breaker never stays open for longer, apart from up to a fifth that chance adds.",
+    ),
+    key(
+        "auto_disable_after_ms",
+        Integers(0, NO_END),
+        "milliseconds",
+        |s| Integer(&mut s.webhooks.delivery.auto_disable_after_ms),
+        "A webhook is disabled after nothing but failures for this long; 0 is never.",
+    ),
 ];
 
 const QUEUE: &[Key] = &[

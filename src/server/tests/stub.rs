@@ -2,9 +2,9 @@
 
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
-    DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue, Failure,
-    OnFull, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
-    WebhookStats, WebhookStatus, WebhookUpdate,
+    BreakerState, DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue,
+    Failure, OnFull, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo,
+    WebhookOptions, WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -192,6 +192,13 @@ impl Engine for StubEngine {
             old_secrets_until_us: None,
             tls_profile: None,
             stats: STATS,
+            status_since_us: 1_705_312_800_000_000,
+            retry_after_until_us: None,
+            breaker: BreakerState::Closed,
+            final_statuses: options.final_statuses,
+            rate: options.rate,
+            adaptive: options.adaptive,
+            window: 64,
         })
     }
 
