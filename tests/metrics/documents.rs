@@ -2,7 +2,7 @@
 
 use super::exposition::Scrape;
 use super::{create, offer, scrape, start};
-use crate::support::{Receiver, eventually};
+use crate::support::{Answer, Receiver, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -16,11 +16,18 @@ fn read(name: &str) -> String {
 
 /// With at least one sample of everything.
 fn full_scrape() -> Scrape {
-    let receiver = Receiver::start();
+    let receiver = Receiver::scripted(|number, _| match number {
+        0 => Answer::ok(),
+        _ => Answer::Raw(
+            b"HTTP/1.1 503 Wait\r\nRetry-After: 1000\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        ),
+    });
     let manager = start(1, |_| ());
     create(&manager, "w", &receiver.url(), "*", 0);
     let _ = offer(&manager, "k");
     eventually("it is delivered", || manager.stats("w").unwrap().delivered == 1);
+    let _ = offer(&manager, "k");
+    eventually("it is asked to wait", || manager.info("w").unwrap().retry_after_until_us.is_some());
     scrape(&manager)
 }
 
