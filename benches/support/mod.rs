@@ -54,6 +54,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         workers: 1,
         verify_tls: true,
         allowed_hosts: Vec::new(),
+        dead: Default::default(),
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {
@@ -74,6 +75,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         },
         timeout_ms: 5000,
         concurrency: 64,
+        while_disabled: Default::default(),
         pipeline: 1,
     };
     registry.create("w", settings, 0).unwrap();

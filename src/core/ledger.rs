@@ -1,7 +1,9 @@
 //! What is counted and remembered of a webhook: read by anybody, written by the workers.
 
+use super::dead_letters::{DeadLetters, DeadLimits};
 use super::event::WebhookEvent;
 use super::failure::Failure;
+use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crossbeam_utils::CachePadded;
@@ -76,6 +78,8 @@ counters! {
     latency_us_sum,
     /// Exchanges that were cut by a stale connection and sent again at once (DEL-4).
     resent,
+    /// Dead deliveries that were taken up again by a replay.
+    replayed,
 }
 
 /// Whether a webhook gets deliveries.
@@ -84,9 +88,10 @@ counters! {
 pub enum WebhookStatus {
     /// It does.
     Active = 0,
-    /// It was disabled by command. New events pass it by; pending deliveries wait.
+    /// It was disabled by command. Pending deliveries wait; new events pass it by, or wait as
+    /// well (`WhileDisabled`).
     Disabled = 1,
-    /// Its endpoint answered 410 Gone. New events pass it by; pending deliveries wait.
+    /// Its endpoint answered 410 Gone. As if it had been disabled by command.
     Gone = 2,
 }
 
@@ -120,6 +125,12 @@ impl DeliveryOutcome {
             DeliveryOutcome::Failed => "failed",
             DeliveryOutcome::Dead => "dead",
         }
+    }
+
+    /// Reads a name, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        let all = [DeliveryOutcome::Ok, DeliveryOutcome::Failed, DeliveryOutcome::Dead];
+        all.into_iter().find(|outcome| name.eq_ignore_ascii_case(outcome.name().as_bytes()))
     }
 }
 
@@ -201,17 +212,21 @@ pub struct Ledger {
     pending_max: u64,
     last_delivery_us: AtomicU64,
     workers: Box<[WorkerPart]>,
+    /// Of all workers: only touched when a delivery is given up, looked at or replayed.
+    dead: Mutex<DeadLetters>,
 }
 
 impl Ledger {
-    /// A ledger for `workers` workers and a queue of `pending_max` deliveries.
-    pub fn new(workers: usize, pending_max: u64) -> Self {
+    /// A ledger for `workers` workers, a queue of `pending_max` deliveries, and dead letters
+    /// within `dead`.
+    pub fn new(workers: usize, pending_max: u64, dead: DeadLimits) -> Self {
         Ledger {
             status: AtomicU8::new(WebhookStatus::Active as u8),
             full: AtomicBool::new(false),
             pending_max,
             last_delivery_us: AtomicU64::new(0),
             workers: (0..workers).map(|_| WorkerPart::default()).collect(),
+            dead: Mutex::new(DeadLetters::new(dead)),
         }
     }
 
@@ -242,6 +257,11 @@ impl Ledger {
     /// The log of `worker`.
     pub fn log(&self, worker: usize) -> MutexGuard<'_, DeliveryLog> {
         self.workers[worker].log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dead letters.
+    pub fn dead(&self) -> MutexGuard<'_, DeadLetters> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sum of the workers' counters.
@@ -292,13 +312,27 @@ impl Ledger {
     }
 }
 
+impl EventKeeper for Ledger {
+    fn select(&self, selection: &Selection) -> Vec<Place> {
+        self.dead().select(selection)
+    }
+
+    fn take(&self, number: u64) -> Option<KeptEvent> {
+        self.dead().take(number)
+    }
+
+    fn release(&self, number: u64) {
+        self.dead().release(number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn full_follows_the_sum_of_the_workers() {
-        let (ledger, full_count) = (Ledger::new(2, 3), AtomicU32::new(0));
+        let (ledger, full_count) = (Ledger::new(2, 3, DeadLimits::default()), AtomicU32::new(0));
         ledger.counters(0).pending.add(2);
         assert!(!ledger.update_full(&full_count) && !ledger.is_full());
         ledger.counters(1).pending.add(1);

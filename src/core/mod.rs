@@ -3,6 +3,7 @@
 //! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
 //! the simulator drive the same code.
 
+pub mod dead_letters;
 pub mod event;
 pub mod failure;
 pub mod glob;
@@ -12,8 +13,10 @@ pub mod ledger;
 pub mod matcher;
 pub mod packed;
 pub mod payload;
+pub mod replay;
 pub mod retry;
 pub mod shard;
 pub mod signature;
 pub mod snapshot;
 pub mod timestamp;
+pub mod while_disabled;

@@ -16,6 +16,7 @@ use super::tls::TlsSettings;
 use crate::base::limits;
 use crate::base::time::{Clock, Now, Tick};
 use crate::core::packed;
+use crate::core::replay::Replay;
 use crate::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, TestOutcome};
 use crate::core::snapshot::{Definition, Published};
 use crate::inbox::{Inbox, Room};
@@ -53,6 +54,8 @@ pub enum Control {
         /// Takes the outcome.
         reply: Reply<TestOutcome>,
     },
+    /// Send kept events again.
+    Replay(Replay),
     /// Stop when nothing is pending, at the latest at the deadline.
     Drain {
         /// The deadline.
@@ -471,6 +474,10 @@ impl Worker {
                 };
                 let now = self.now();
                 self.with_shard(|shard| shard.handle_test(now, definition, token));
+            }
+            Control::Replay(replay) => {
+                let now = self.now();
+                self.with_shard(|shard| shard.handle_replay(now.tick, replay));
             }
             Control::Drain { deadline, done } => {
                 self.promises.borrow_mut().drain = Some((deadline, done));

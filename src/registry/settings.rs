@@ -13,6 +13,7 @@ use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
 use crate::core::signature::{Signatures, SigningKey};
 use crate::core::snapshot::Definition;
+use crate::core::while_disabled::WhileDisabled;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// What becomes of events while it is disabled.
+    pub while_disabled: WhileDisabled,
 }
 
 impl fmt::Debug for Settings {
@@ -187,6 +190,7 @@ impl Settings {
             pipeline: self.pipeline,
             since_generation,
             ledger,
+            while_disabled: self.while_disabled,
         })
     }
 }

@@ -95,6 +95,8 @@ struct Queue {
     max_pending: Option<usize>,
     ring_events: Option<usize>,
     persistence: Option<bool>,
+    max_dead: Option<usize>,
+    max_dead_bytes: Option<usize>,
 }
 
 #[derive(Deserialize, Default)]
@@ -233,6 +235,8 @@ fn apply_webhooks(
         "webhooks.queue.ring_events",
         (2, 1 << 24),
     )?;
+    put(&mut config.queue.max_dead, queue.max_dead);
+    put(&mut config.queue.max_dead_bytes, queue.max_dead_bytes);
     if queue.persistence == Some(true) {
         warnings.push(
             "webhooks.queue.persistence = true: the durable log is not there yet; events live in \

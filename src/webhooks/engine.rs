@@ -1,5 +1,7 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
+mod deliveries;
+
 use super::{
     Admission, DeliveryRecord, EngineStats, EventRef, EventValue, TestReport, WebhookAuth,
     WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
@@ -10,6 +12,7 @@ use crate::base::limits;
 use crate::base::oneshot::{Receiver, oneshot};
 use crate::base::random;
 use crate::base::time::{Clock, unix_us};
+use crate::core::dead_letters::{DeadLimits, DeadTally};
 use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::packed::{Stamp, pack};
@@ -67,6 +70,10 @@ impl Engine {
                 workers,
                 verify_tls: config.security.verify_ssl,
                 allowed_hosts: config.security.allowed_hosts.clone(),
+                dead: DeadLimits {
+                    letters_max: config.queue.max_dead,
+                    bytes_max: config.queue.max_dead_bytes,
+                },
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
@@ -207,6 +214,7 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            while_disabled: options.while_disabled,
         }
     }
 
@@ -242,22 +250,6 @@ impl Engine {
         Ok(info_of(name.to_owned(), &self.registry()?.get(name)?))
     }
 
-    pub(super) fn deliveries(
-        &self,
-        name: &str,
-        count: usize,
-    ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        let ledger = self.registry()?.get(name)?.definition.ledger.clone();
-        let mut records = Vec::new();
-        for worker in 0..self.workers {
-            records.extend(ledger.log(worker).entries().rev().take(count).map(record_of));
-        }
-        // Stable, so that one worker's attempts stay in its order.
-        records.sort_by_key(|record| std::cmp::Reverse(record.at_us));
-        records.truncate(count);
-        Ok(records)
-    }
-
     pub(super) fn stats(&self) -> EngineStats {
         let webhooks = self.registry().map(Registry::list).unwrap_or_default();
         let active = webhooks
@@ -276,7 +268,9 @@ impl Engine {
         }
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
-        stats.totals = stats_of(&tally, last.max());
+        let dead = webhooks.iter().map(|(_, webhook)| webhook.definition.ledger.dead().tally());
+        stats.totals =
+            stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
@@ -404,7 +398,7 @@ fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let (mut active, mut full) = (0, 0);
     for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
         // One that was disabled by a 410 since the snapshot is passed by, full or not.
-        if definition.ledger.status() == WebhookStatus::Active {
+        if definition.takes_events() {
             active += 1;
             full += usize::from(definition.ledger.is_full());
         }
@@ -508,9 +502,10 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.while_disabled, update.while_disabled);
 }
 
-fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
+fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> WebhookStats {
     WebhookStats {
         triggered: tally.triggered,
         deliveries: tally.delivered + tally.dead,
@@ -524,6 +519,10 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
         failed_attempts: tally.failed_attempts,
         last_delivery_us,
         latency_us_avg: tally.latency_us_sum.checked_div(tally.delivered).unwrap_or(0),
+        replayed: tally.replayed,
+        dead_letters: dead.kept,
+        dead_forgotten: dead.forgotten,
+        dead_cleared: dead.cleared,
     }
 }
 
@@ -546,7 +545,8 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         timeout_ms: settings.timeout_ms,
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
-        stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
+        while_disabled: settings.while_disabled,
+        stats: stats_of(&ledger.tally(), ledger.last_delivery_us(), ledger.dead().tally()),
     }
 }
 

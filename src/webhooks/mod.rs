@@ -4,6 +4,7 @@
 //! here can be polled by any executor.
 
 mod config;
+mod deliveries;
 mod engine;
 mod error;
 mod manager;
@@ -11,12 +12,15 @@ mod options;
 mod report;
 mod trigger;
 
+pub use crate::core::dead_letters::DeadReason;
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
 pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
+pub use crate::core::while_disabled::WhileDisabled;
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
+pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};

@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, Signatures, WebhookEvent};
+use super::{RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -57,6 +57,8 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// What becomes of events that arrive while the webhook is disabled.
+    pub while_disabled: WhileDisabled,
 }
 
 impl WebhookOptions {
@@ -79,6 +81,7 @@ impl Default for WebhookOptions {
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            while_disabled: WhileDisabled::default(),
         }
     }
 }
@@ -100,6 +103,7 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("while_disabled", &self.while_disabled)
             .finish()
     }
 }
@@ -133,6 +137,8 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// What becomes of events that arrive while the webhook is disabled.
+    pub while_disabled: Option<WhileDisabled>,
 }
 
 impl fmt::Debug for WebhookUpdate {

@@ -1,8 +1,12 @@
 //! What the engine tells about itself.
 
-use super::{DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus};
+use super::{
+    DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus, WhileDisabled,
+};
 
-/// Counters of one webhook. At rest, `triggered = delivered + dead + dropped + cancelled + pending`.
+/// Counters of one webhook. At rest,
+/// `triggered + replayed = delivered + failures + dropped + cancelled + pending`, and of one webhook
+/// `failures = replayed + dead_letters + dead_forgotten + dead_cleared`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct WebhookStats {
@@ -30,6 +34,14 @@ pub struct WebhookStats {
     pub last_delivery_us: Option<u64>,
     /// Mean time of a successful attempt, in microseconds.
     pub latency_us_avg: u64,
+    /// Dead letters that were taken up again by a replay. Each is pending anew.
+    pub replayed: u64,
+    /// Dead letters that are kept. Of all webhooks: of those that exist.
+    pub dead_letters: u64,
+    /// Dead letters that were forgotten because of `max_dead` or `max_dead_bytes`.
+    pub dead_forgotten: u64,
+    /// Dead letters that were cleared by command.
+    pub dead_cleared: u64,
 }
 
 /// One webhook, as it is shown: no secrets (SEC-3).
@@ -68,6 +80,8 @@ pub struct WebhookInfo {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// What becomes of events while it is disabled.
+    pub while_disabled: WhileDisabled,
     /// Its counters.
     pub stats: WebhookStats,
 }

@@ -54,7 +54,8 @@ impl World {
             }
         }
         let shards = (0..self.seats.len()).map(|shard| self.shard_row(shard)).collect();
-        self.note(Happening::Checkpoint(Checkpoint { rows, shards }));
+        let letters = self.lives.iter().map(|life| life.ledger.dead().tally()).collect();
+        self.note(Happening::Checkpoint(Checkpoint { rows, shards, letters }));
     }
 
     fn shard_row(&mut self, shard: usize) -> ShardRow {

@@ -4,6 +4,7 @@
 mod accounting;
 mod attempts;
 mod connections;
+mod letters;
 mod order;
 mod pipeline;
 mod progress;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 19] = [
+pub const RULES: [(&str, Rule); 20] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -36,6 +37,7 @@ pub const RULES: [(&str, Rule); 19] = [
     ("pipeline", pipeline::pipeline),
     ("answers", pipeline::answers),
     ("progress", progress::progress),
+    ("dead letters", letters::letters),
 ];
 
 /// The rules that a history breaks, each with what is wrong.

@@ -4,6 +4,7 @@
 //! goes wrong at once hide what happens when one thing goes wrong often.
 
 use super::dice::Dice;
+use ferrite::core::dead_letters::DeadLimits;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 
 macro_rules! switches {
@@ -73,6 +74,10 @@ switches! {
     bursts,
     hot_keys,
     idle_periods,
+    /// Dead letters are replayed and cleared.
+    replays,
+    /// Some webhooks keep events while they are disabled.
+    keeps,
 }
 
 /// What a run is made of.
@@ -102,6 +107,8 @@ pub struct Plan {
     /// How long a write takes; the requests arrive when half of it is over. `None` leaves it to
     /// chance.
     pub write_us: Option<u64>,
+    /// Dead letters that a webhook keeps.
+    pub dead: DeadLimits,
 }
 
 impl Plan {
@@ -129,6 +136,10 @@ impl Plan {
             late_us: dice.pick(&[0, 0, 1000]),
             wake_us: None,
             write_us: None,
+            dead: DeadLimits {
+                letters_max: dice.pick(&[0, 2, 1000, 1000]),
+                ..DeadLimits::default()
+            },
         }
     }
 
@@ -152,6 +163,7 @@ impl Plan {
             late_us: 0,
             wake_us: None,
             write_us: None,
+            dead: DeadLimits::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Entries come from two sides that know nothing of each other: the world's own knowledge of the
 //! bytes it moved, and what the shard counted and logged.
 
+use ferrite::core::dead_letters::DeadTally;
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::retry::RetryPolicy;
@@ -88,6 +89,17 @@ pub enum Happening {
     StatusSet {
         webhook: u32,
         active: bool,
+    },
+    /// A shard took a dead letter up again.
+    Replayed {
+        shard: usize,
+        name: RequestName,
+        event: u32,
+        key: u32,
+    },
+    /// A command threw the dead letters of a webhook away.
+    Cleared {
+        webhook: u32,
     },
     TestAsked {
         token: u64,
@@ -228,6 +240,8 @@ pub struct Attempt {
 pub struct Checkpoint {
     pub rows: Vec<Row>,
     pub shards: Vec<ShardRow>,
+    /// The dead letters, by webhook.
+    pub letters: Vec<DeadTally>,
 }
 
 /// One webhook on one shard.

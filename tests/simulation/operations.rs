@@ -9,6 +9,7 @@ use ferrite::core::ledger::{Ledger, WebhookStatus};
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
 use ferrite::core::signature::Signatures;
+use ferrite::core::while_disabled::WhileDisabled;
 use ferrite::registry::{Auth, Settings};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct ViewRow {
     pub since: u64,
     pub terms: Terms,
     pub concurrency: u32,
+    /// It takes events while it is disabled, too.
+    pub keeps: bool,
 }
 
 /// What a new webhook is told.
@@ -56,6 +59,7 @@ pub struct Order {
     pub concurrency: u32,
     pub pipeline: u32,
     pub secret: Option<String>,
+    pub while_disabled: WhileDisabled,
 }
 
 /// The world's own matching: a name, or the beginning of names.
@@ -85,6 +89,7 @@ impl World {
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            while_disabled: order.while_disabled,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -144,6 +149,7 @@ impl World {
                 active: life.ledger.status() == WebhookStatus::Active,
                 since: life.since,
                 concurrency: life.settings.concurrency,
+                keeps: life.settings.while_disabled == WhileDisabled::Keep,
                 terms: Terms {
                     retry: life.settings.retry,
                     timeout_ms: life.settings.timeout_ms,
@@ -256,10 +262,10 @@ impl World {
             .iter()
             .filter(|row| {
                 let ledger = &self.lives[row.webhook as usize].ledger;
-                row.active
+                (row.active || row.keeps)
                     && pattern_wants(&row.pattern, &key_text)
                     && row.since <= event.stamp.generation
-                    && ledger.status() == WebhookStatus::Active
+                    && (ledger.status() == WebhookStatus::Active || row.keeps)
             })
             .map(|row| {
                 let ledger = &self.lives[row.webhook as usize].ledger;
@@ -311,6 +317,10 @@ impl World {
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
+            while_disabled: match self.plan.faults.keeps && self.dice.chance(500) {
+                true => WhileDisabled::Keep,
+                false => WhileDisabled::Drop,
+            },
         }
     }
 
@@ -331,7 +341,7 @@ impl World {
             return;
         }
         let webhook = self.dice.pick(&alive);
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 if faults.updates => {
                 let endpoint = self.dice.below(self.plan.endpoints);
                 self.move_to(webhook, endpoint);
@@ -344,6 +354,7 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    settings.while_disabled = order.while_disabled;
                 });
             }
             2 if faults.deletes => {
@@ -359,6 +370,7 @@ impl World {
                 self.set_status(webhook, WebhookStatus::Active);
             }
             5 if faults.tests => self.test(webhook),
+            6 if faults.replays => self.replay_by_chance(webhook),
             _ => {}
         }
     }

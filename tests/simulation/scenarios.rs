@@ -11,6 +11,7 @@ use super::world::World;
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{Tally, WebhookStatus};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
+use ferrite::core::while_disabled::WhileDisabled;
 
 pub fn retry(retries: u32, delay_ms: u64) -> RetryPolicy {
     RetryPolicy {
@@ -32,6 +33,7 @@ pub fn order(endpoint: usize) -> Order {
         concurrency: 64,
         pipeline: 1,
         secret: Some("a secret".to_owned()),
+        while_disabled: WhileDisabled::Drop,
     }
 }
 

@@ -8,7 +8,6 @@
 use super::Shard;
 use super::lanes::LaneState;
 use super::settle::{Began, TestJob};
-use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
@@ -274,7 +273,7 @@ impl Shard {
                 let event = &self.events[delivery.event as usize];
                 let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
                 let attempt = delivery.attempts() + 1;
-                let id = EventId { boot: self.config.boot, sequence: event.sequence };
+                let id = event.id(self.config.boot);
                 (&*webhook.definition, webhook.revision, id, attempt, event.body())
             }
         };

@@ -8,7 +8,6 @@ use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::core::event::WebhookEvent;
-use crate::core::ledger::WebhookStatus;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
 use crate::core::payload;
 use crate::core::snapshot::Definition;
@@ -54,7 +53,7 @@ impl Shard {
         };
         let ledger = &webhook.definition.ledger;
         if webhook.definition.since_generation > stamp.generation
-            || ledger.status() != WebhookStatus::Active
+            || !webhook.definition.takes_events()
         {
             return false;
         }
@@ -95,7 +94,7 @@ impl Shard {
         self.update_full(slot);
     }
 
-    fn next_id(&mut self) -> EventId {
+    pub(super) fn next_id(&mut self) -> EventId {
         // The workers count in step: their numbers never meet.
         let sequence = self.sequence * self.config.workers as u64 + self.config.worker as u64;
         self.sequence += 1;

@@ -1,7 +1,9 @@
 //! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
 
 use super::Shard;
+use crate::base::id::EventId;
 use crate::core::event::WebhookEvent;
+use crate::core::replay::KeptEvent;
 use std::num::NonZeroU32;
 
 // What a pending delivery takes beside its body and its place in the index of lanes (P6).
@@ -26,25 +28,34 @@ impl LaneKey {
         LaneKey { slot, key_hash: [(key_hash >> 32) as u32, key_hash as u32] }
     }
 
+    pub(super) fn key_hash(self) -> u64 {
+        let [high, low] = self.key_hash.map(u64::from);
+        high << 32 | low
+    }
+
     /// The key's hash is one already; webhooks that share a key are spread by their slots.
     fn hash(self) -> u64 {
-        let [high, low] = self.key_hash.map(u64::from);
-        (high << 32 | low) ^ u64::from(self.slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        self.key_hash() ^ u64::from(self.slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
 /// An event that deliveries refer to.
 #[derive(Debug)]
 pub(super) struct EventRecord {
-    /// The counting part of its id; the boot is the shard's.
+    /// Its place among the events of the shard. The counting part of its id, too, unless it is
+    /// replayed; the boot is the shard's then.
     pub(super) sequence: u64,
-    /// The body, then the key's first bytes for the delivery log.
+    /// The body, then the key's first bytes for the delivery log; of a replayed event, its id.
     buffer: Vec<u8>,
     body_bytes: u32,
     /// Deliveries that refer to it.
     references: u32,
     pub(super) kind: WebhookEvent,
+    is_replayed: bool,
 }
+
+/// The id at the end of a replayed event's buffer.
+const ID_BYTES: usize = 16;
 
 impl EventRecord {
     /// `buffer` is used for the bytes; what is in it is not.
@@ -61,7 +72,39 @@ impl EventRecord {
         buffer.reserve_exact(body.len() + key.len());
         buffer.extend_from_slice(body);
         buffer.extend_from_slice(key);
-        EventRecord { sequence, buffer, body_bytes, references: 0, kind }
+        EventRecord { sequence, buffer, body_bytes, references: 0, kind, is_replayed: false }
+    }
+
+    /// An event that is sent again, with the id it had; `order` is its place now.
+    pub(super) fn replayed(order: u64, event: &KeptEvent) -> Self {
+        let mut tail = event.key.clone();
+        tail.extend_from_slice(&event.id.boot.to_le_bytes());
+        tail.extend_from_slice(&event.id.sequence.to_le_bytes());
+        let record = EventRecord::new(order, event.event, Vec::new(), &event.body, &tail);
+        EventRecord { is_replayed: true, ..record }
+    }
+
+    /// A copy that no delivery refers to yet.
+    pub(super) fn copied(&self) -> Self {
+        let buffer = self.buffer.clone();
+        EventRecord { buffer, references: 0, ..*self }
+    }
+
+    /// Its id, in a shard of `boot`.
+    pub(super) fn id(&self, boot: u64) -> EventId {
+        if self.is_replayed {
+            return self.kept_id();
+        }
+        EventId { boot, sequence: self.sequence }
+    }
+
+    #[cold]
+    fn kept_id(&self) -> EventId {
+        let tail = &self.buffer[self.buffer.len() - ID_BYTES..];
+        let number = |at: usize| {
+            tail[at..at + 8].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+        };
+        EventId { boot: number(0), sequence: number(8) }
     }
 
     /// The bytes that are sent and signed: the same on every attempt (DEL-3).
@@ -71,7 +114,8 @@ impl EventRecord {
 
     /// The key's first bytes.
     pub(super) fn key(&self) -> &[u8] {
-        &self.buffer[self.body_bytes as usize..]
+        let end = self.buffer.len() - if self.is_replayed { ID_BYTES } else { 0 };
+        &self.buffer[self.body_bytes as usize..end]
     }
 }
 

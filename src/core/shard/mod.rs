@@ -24,6 +24,7 @@ mod connections;
 mod endpoints;
 mod intake;
 mod lanes;
+mod replay;
 mod salvage;
 mod settle;
 mod stale;
@@ -34,6 +35,7 @@ pub use connections::{Closed, ConnectionId, Step, Target};
 pub use settle::TestOutcome;
 
 use super::ledger::Counters;
+use super::replay::Replay;
 use super::snapshot::Snapshot;
 use super::timestamp::TimeWriter;
 use crate::base::random::Random;
@@ -151,6 +153,8 @@ pub struct Shard {
     times: TimeWriter,
     /// The body that is being written.
     body: Vec<u8>,
+    /// Kept events that are being sent again.
+    replays: Slab<Replay>,
 }
 
 impl Shard {
@@ -179,6 +183,7 @@ impl Shard {
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
             body: Vec::new(),
+            replays: Slab::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

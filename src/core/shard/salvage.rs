@@ -1,7 +1,7 @@
 //! A worker broke down: what was accepted is carried over into a fresh shard.
 
 use super::connections::Job;
-use super::lanes::{EventRecord, LaneKey, LaneState, ReadyList};
+use super::lanes::{LaneKey, LaneState, ReadyList};
 use super::{Action, Shard, ShardConfig};
 use crate::base::time::Now;
 use crate::core::failure::Failure;
@@ -32,17 +32,15 @@ impl Shard {
         left.sort_unstable_by_key(|(sequence, ..)| *sequence);
         let mut moved: HashMap<u32, u32> = HashMap::new();
         for (_, key, old, attempts) in left {
-            let event = *moved.entry(old).or_insert_with(|| {
-                let event = &self.events[old as usize];
-                let (sequence, body, key) = (event.sequence, event.body(), event.key());
-                let record = EventRecord::new(sequence, event.kind, Vec::new(), body, key);
-                fresh.events.insert(record) as u32
-            });
+            let event = *moved
+                .entry(old)
+                .or_insert_with(|| fresh.events.insert(self.events[old as usize].copied()) as u32);
             fresh.append_delivery(key, event, attempts);
         }
         fresh.recount();
         fresh.keep_waiting(&self);
         self.fail_tests(now, &mut fresh);
+        fresh.take_over_replays(now.tick, &mut self);
         fresh.totals().restarts.add(1);
         fresh.pump_all(now.tick);
         fresh

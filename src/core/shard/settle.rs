@@ -6,6 +6,7 @@ use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
+use crate::core::dead_letters::DeadReason;
 use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
 use crate::core::ledger::{AttemptRecord, DeliveryOutcome, WebhookStatus};
@@ -134,7 +135,7 @@ impl Shard {
         let latency_us = now.tick.since_us(began.at);
         let ledger = &webhook.definition.ledger;
         let record = AttemptRecord {
-            id: EventId { boot: self.config.boot, sequence: event.sequence },
+            id: event.id(self.config.boot),
             event: event.kind,
             key: Vec::new(),
             attempt: attempts.max(1),
@@ -178,6 +179,9 @@ impl Shard {
         }
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
+                if verdict == Verdict::Dead {
+                    self.keep_dead(lane, &record, DeadReason::RetriesUsedUp);
+                }
                 self.finish_head(lane);
                 self.update_full(slot);
             }

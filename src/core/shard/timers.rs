@@ -13,6 +13,8 @@ enum Due {
     Lane { lane: u32, generation: u32 },
     /// A webhook may send again.
     Hold { slot: u32 },
+    /// The next event of a replay.
+    Replay { replay: u32 },
 }
 
 /// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
@@ -39,6 +41,10 @@ impl Timers {
         self.heap.push(Reverse((at, Due::Hold { slot })));
     }
 
+    pub(super) fn replay_due(&mut self, at: Tick, replay: u32) {
+        self.heap.push(Reverse((at, Due::Replay { replay })));
+    }
+
     pub(super) fn exchange_due(&mut self, at: Tick) {
         self.exchange = Some(self.exchange.map_or(at, |known| known.min(at)));
     }
@@ -55,13 +61,13 @@ impl Timers {
         self.idle = at;
     }
 
-    fn pop_due(&mut self, now: Tick) -> Option<Due> {
+    fn pop_due(&mut self, now: Tick) -> Option<(Tick, Due)> {
         let Reverse((at, due)) = *self.heap.peek()?;
         if at > now {
             return None;
         }
         self.heap.pop();
-        Some(due)
+        Some((at, due))
     }
 }
 
@@ -74,11 +80,15 @@ impl Shard {
         if self.timers.idle.is_some_and(|at| at <= now.tick) {
             self.expire_idle(now.tick);
         }
-        while let Some(due) = self.timers.pop_due(now.tick) {
+        while let Some((at, due)) = self.timers.pop_due(now.tick) {
             let slot = match due {
                 Due::Hold { slot } => {
                     self.list_webhook(slot);
                     slot
+                }
+                Due::Replay { replay } => {
+                    self.continue_replay(now.tick, at, replay);
+                    continue;
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {
                     Some(waiting)

@@ -53,6 +53,8 @@ fn settings(state: &State) -> Vec<(&'static str, String)> {
         ("webhooks.delivery.max_retry_delay_ms", webhooks.delivery.max_retry_delay_ms.to_string()),
         ("webhooks.delivery.concurrency", webhooks.delivery.concurrency.to_string()),
         ("webhooks.queue.max_pending", webhooks.queue.max_pending.to_string()),
+        ("webhooks.queue.max_dead", webhooks.queue.max_dead.to_string()),
+        ("webhooks.queue.max_dead_bytes", webhooks.queue.max_dead_bytes.to_string()),
         ("webhooks.queue.persistence", webhooks.queue.persistence.to_string()),
         ("webhooks.security.verify_ssl", webhooks.security.verify_ssl.to_string()),
         ("webhooks.security.allowed_hosts", webhooks.security.allowed_hosts.join(" ")),

@@ -79,6 +79,12 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const WHILE_DISABLED: Argument = oneof(
+    "while-disabled",
+    "WHILE_DISABLED",
+    OPTIONAL,
+    &[word("drop", "drop"), word("keep", "keep")],
+);
 
 const CREATE: &[Argument] = &[
     NAME,
@@ -97,6 +103,7 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    WHILE_DISABLED,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -116,9 +123,48 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    WHILE_DISABLED,
 ];
 
-const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];
+const COUNT: Argument = option("count", "COUNT", "integer");
+const SINCE: Argument = Argument { flags: &[], ..option("since", "SINCE", "string") };
+const CLEAR: Argument = word("clear", "CLEAR");
+
+const DELIVERIES: &[Argument] = &[
+    NAME,
+    COUNT,
+    oneof(
+        "status",
+        "STATUS",
+        OPTIONAL,
+        &[word("ok", "ok"), word("failed", "failed"), word("dead", "dead")],
+    ),
+    option("since", "SINCE", "string"),
+];
+
+const DEAD: &[Argument] = &[NAME, oneof("what", "", OPTIONAL, &[COUNT, CLEAR])];
+
+const REPLAY: &[Argument] = &[
+    NAME,
+    oneof(
+        "what",
+        "",
+        &[],
+        &[
+            Argument { flags: &[], ..option("id", "ID", "string") },
+            word("dead", "DEAD"),
+            Argument {
+                name: "range",
+                kind: "block",
+                token: "",
+                flags: &[],
+                parts: &[SINCE, option("until", "UNTIL", "string")],
+            },
+        ],
+    ),
+    PATTERN,
+    option("events-per-second", "RATE", "integer"),
+];
 
 const STATS: &[Argument] =
     &[Argument { name: "name", kind: "string", token: "", flags: OPTIONAL, parts: &[] }];
@@ -141,6 +187,8 @@ pub(super) fn arguments(name: &str) -> &'static [Argument] {
         "webhook.delete" | "webhook.info" | "webhook.enable" | "webhook.disable"
         | "webhook.test" => &[NAME],
         "webhook.deliveries" => DELIVERIES,
+        "webhook.dead" => DEAD,
+        "webhook.replay" => REPLAY,
         "webhook.stats" => STATS,
         "webhook.publish" => PUBLISH,
         _ => &[],

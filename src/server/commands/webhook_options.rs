@@ -6,6 +6,7 @@
 use super::parse_number;
 use crate::webhooks::{
     RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+    WhileDisabled,
 };
 
 /// The words that start an option.
@@ -26,9 +27,10 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    WhileDisabled,
 }
 
-const KEYWORDS: [(&str, Keyword); 15] = [
+const KEYWORDS: [(&str, Keyword); 16] = [
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -44,6 +46,7 @@ const KEYWORDS: [(&str, Keyword); 15] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("WHILE_DISABLED", Keyword::WhileDisabled),
 ];
 
 impl Keyword {
@@ -88,6 +91,7 @@ pub(super) struct Options {
     concurrency: Option<u32>,
     pipeline: Option<u32>,
     batch: Option<()>,
+    while_disabled: Option<WhileDisabled>,
 }
 
 impl Options {
@@ -159,6 +163,11 @@ impl Options {
             Keyword::BatchSize => {
                 return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
             }
+            Keyword::WhileDisabled => {
+                let choice = WhileDisabled::from_name(values[0])
+                    .ok_or("ERR WHILE_DISABLED is drop or keep")?;
+                set(&mut self.while_disabled, name, choice)?;
+            }
             Keyword::Events => {}
         }
         Ok(rest)
@@ -215,6 +224,7 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            while_disabled: self.while_disabled.unwrap_or_default(),
         }
     }
 
@@ -237,6 +247,7 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            while_disabled: self.while_disabled,
         }
     }
 }
@@ -345,8 +356,9 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE",
+             FALSE while_disabled Keep",
         );
+        assert_eq!(options.while_disabled, WhileDisabled::Keep);
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
         assert_eq!(options.auth, Some(basic));
@@ -391,6 +403,7 @@ mod tests {
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
             ("BATCH true", "not yet available"),
             ("BATCH_SIZE 100", "not yet available"),
+            ("WHILE_DISABLED wait", "WHILE_DISABLED is drop or keep"),
             ("BATCH maybe", "BATCH is true or false"),
             ("HEADER X-A", "HEADER takes a name and a value"),
             ("AUTH none", "AUTH takes 'bearer <token>'"),

@@ -1,7 +1,9 @@
 //! The WEBHOOK commands, and events on their way to the engine.
 
 use super::*;
-use crate::webhooks::{Failure, WebhookAuth, WebhookEvent};
+use crate::webhooks::{
+    DeliveryFilter, DeliveryOutcome, Failure, ReplayOf, ReplayRequest, WebhookAuth, WebhookEvent,
+};
 use std::time::Instant;
 
 #[test]
@@ -135,6 +137,40 @@ fn statistics_come_in_the_specification_s_order() {
     client.answer("HELLO 3");
     assert!(client.answer("WEBHOOK.STATS").starts_with('%'));
     assert!(client.answer("WEBHOOK.HELP").starts_with('*'));
+}
+
+#[test]
+fn deliveries_are_filtered_and_dead_ones_shown_cleared_and_replayed() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.ask("WEBHOOK.CREATE a https://x/ WHILE_DISABLED keep", "+OK\r\n");
+    client.answer("WEBHOOK.DELIVERIES a STATUS dead SINCE 2024-01-15T10:00:00Z COUNT 1");
+    let filter = DeliveryFilter {
+        count: 1,
+        outcome: Some(DeliveryOutcome::Dead),
+        since_us: Some(1_705_312_800_000_000),
+    };
+    assert_eq!(server.engine.state().filters, [filter]);
+    let dead = client.answer("WEBHOOK.DEAD a COUNT 1");
+    assert!(dead.starts_with("*1\r\n*20\r\n$2\r\nid\r\n"), "{dead}");
+    assert!(dead.contains("$6\r\nreason\r\n$15\r\nretries used up\r\n"), "{dead}");
+    client.ask("WEBHOOK.DEAD a CLEAR", ":2\r\n");
+    client.ask("WEBHOOK.REPLAY a DEAD RATE 7", ":2\r\n");
+    let request = ReplayRequest { per_second: Some(7), ..ReplayRequest::new(ReplayOf::Dead) };
+    assert_eq!(server.engine.state().replays, [request]);
+    client.ask(
+        "WEBHOOK.REPLAY a ID evt_7",
+        "-NOTKEPT event evt_7 is not kept: without the durable log only dead letters can be sent \
+         again, delivered events are not kept\r\n",
+    );
+    assert!(client.answer("WEBHOOK.REPLAY a ALL").starts_with("-ERR WEBHOOK.REPLAY takes"));
+    assert!(client.answer("WEBHOOK.DEAD a FOO").starts_with("-ERR WEBHOOK.DEAD takes"));
+    assert!(client.answer("WEBHOOK.DEAD b").starts_with("-NOWEBHOOK"));
+    let info = client.answer("WEBHOOK.INFO a");
+    assert!(info.ends_with("$14\r\nwhile_disabled\r\n$4\r\nkeep\r\n"), "{info}");
+    assert!(info.contains("$12\r\ndead_letters\r\n:2\r\n"), "{info}");
+    client.answer("HELLO 3");
+    assert!(client.answer("WEBHOOK.DEAD a COUNT 1").starts_with("*1\r\n%10\r\n"));
 }
 
 #[test]

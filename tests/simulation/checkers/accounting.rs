@@ -18,6 +18,7 @@ struct Books {
     pending: u64,
     attempts: u64,
     failed_attempts: u64,
+    replayed: u64,
 }
 
 impl Books {
@@ -31,11 +32,13 @@ impl Books {
             pending: tally.pending,
             attempts: tally.attempts,
             failed_attempts: tally.failed_attempts,
+            replayed: tally.replayed,
         }
     }
 
     fn balance(&self) -> bool {
-        self.triggered == self.delivered + self.dead + self.dropped + self.cancelled + self.pending
+        let ended = self.delivered + self.dead + self.dropped + self.cancelled;
+        self.triggered + self.replayed == ended + self.pending
     }
 
     fn plus(self, other: Books) -> Books {
@@ -48,6 +51,7 @@ impl Books {
             pending: self.pending + other.pending,
             attempts: self.attempts + other.attempts,
             failed_attempts: self.failed_attempts + other.failed_attempts,
+            replayed: self.replayed + other.replayed,
         }
     }
 }
@@ -101,6 +105,10 @@ impl Ledgers {
                 if attempt.outcome != DeliveryOutcome::Failed {
                     books.pending = books.pending.wrapping_sub(1);
                 }
+            }
+            Happening::Replayed { shard, name, .. } => {
+                let books = self.books.entry((name.webhook, *shard)).or_default();
+                (books.replayed, books.pending) = (books.replayed + 1, books.pending + 1);
             }
             Happening::Deleted { shard, webhook } => {
                 if self.pipelined.contains(shard) {

@@ -46,6 +46,11 @@ pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
                 let retries = known.of(attempt.shard, attempt.name.webhook);
                 check_attempt(attempt, counted, retries.map_or(0, |terms| terms.retry.retries))
             }
+            // It has all its attempts again.
+            Happening::Replayed { name, .. } => {
+                counts.remove(name);
+                Ok(())
+            }
             _ => Ok(()),
         };
         verdict.map_err(|message| at(entry.at, &message))?;
@@ -101,6 +106,7 @@ pub fn retry_times(history: &History, _: &Plan) -> Result<(), String> {
                 let due = entry.at + delay_us_min(&terms.retry, attempt.attempt);
                 earliest.insert(attempt.name, due);
             }
+            Happening::Replayed { name, .. } => drop(earliest.remove(name)),
             Happening::Sent(sent) => {
                 if let Some(due) = earliest.get(&sent.name)
                     && sent.assigned_at < *due

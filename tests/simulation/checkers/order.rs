@@ -31,6 +31,10 @@ impl Lanes {
                     }
                 }
             }
+            Happening::Replayed { shard, name, event, key } => {
+                let lane = self.lanes.entry((name.webhook, *key));
+                lane.or_insert_with(|| (*shard, VecDeque::new())).1.push_back(*event);
+            }
             Happening::Deleted { shard, webhook } => {
                 self.lanes.retain(|(lane, _), (of, _)| lane != webhook || of != shard);
             }
@@ -90,6 +94,9 @@ pub fn invention(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Accepted { event, key, wanted, .. } => {
                 let taken = wanted.iter().filter(|wanted| !wanted.dropped);
                 pending.extend(taken.map(|wanted| (wanted.webhook, *key, *event)));
+            }
+            Happening::Replayed { name, event, key, .. } => {
+                pending.insert((name.webhook, *key, *event));
             }
             Happening::Sent(sent) => {
                 let Some(event) = sent.event else { continue };
