@@ -18,5 +18,6 @@ pub mod retry;
 pub mod shard;
 pub mod signature;
 pub mod snapshot;
+pub mod stages;
 pub mod timestamp;
 pub mod while_disabled;

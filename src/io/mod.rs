@@ -10,6 +10,7 @@ pub mod doorbell;
 mod driver;
 pub mod ringer;
 mod signal;
+mod stages;
 pub mod tls;
 pub mod worker;
 

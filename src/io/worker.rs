@@ -309,14 +309,18 @@ impl Worker {
         let mut slot = self.shard.borrow_mut();
         let shard = slot.as_mut().expect("a worker's shard is there while its tasks run");
         let result = act(shard);
-        while let Some(action) = shard.poll_action() {
-            self.perform(action);
-        }
-        while let Some(outcome) = shard.poll_test() {
+        // Before its connection is closed, which knows how long the stages of a test took.
+        while let Some(mut outcome) = shard.poll_test() {
+            if let Some(link) = self.link(outcome.connection) {
+                outcome.stages = link.stages.report(outcome.began);
+            }
             let reply = self.promises.borrow_mut().tests.remove(&outcome.token);
             if let Some(reply) = reply {
                 reply(outcome);
             }
+        }
+        while let Some(action) = shard.poll_action() {
+            self.perform(action);
         }
         let next = shard.poll_timeout();
         if next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {

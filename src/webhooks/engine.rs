@@ -577,6 +577,7 @@ impl From<TestOutcome> for TestReport {
             failure: outcome.failure,
             latency_us: outcome.latency_us,
             response: text_of(&outcome.response),
+            stages: outcome.stages,
         }
     }
 }

@@ -18,6 +18,7 @@ pub use crate::core::failure::Failure;
 pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
+pub use crate::core::stages::TestStages;
 pub use crate::core::while_disabled::WhileDisabled;
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
 pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};

@@ -1,7 +1,8 @@
 //! What the engine tells about itself.
 
 use super::{
-    DeliveryOutcome, Failure, RetryBackoff, Signatures, WebhookEvent, WebhookStatus, WhileDisabled,
+    DeliveryOutcome, Failure, RetryBackoff, Signatures, TestStages, WebhookEvent, WebhookStatus,
+    WhileDisabled,
 };
 
 /// Counters of one webhook. At rest,
@@ -150,6 +151,8 @@ pub struct TestReport {
     pub latency_us: u64,
     /// The first bytes of the body of a failed response, as text.
     pub response: String,
+    /// How long its stages took. The rest of `latency_us` is the rest of the response.
+    pub stages: TestStages,
 }
 
 /// What `shutdown` left behind.

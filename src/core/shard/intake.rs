@@ -132,7 +132,9 @@ impl Shard {
         let endpoint = self.endpoint_for(&definition);
         let connection = self.open_connection_now(endpoint);
         let timeout_ms = definition.timeout_ms;
-        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, body, token }));
+        let opened = self.connection_id(connection);
+        let test = TestJob { definition, endpoint, id, body, token, connection: opened };
+        let job = Job::Test(Box::new(test));
         self.begin_exchange(now.tick, connection, timeout_ms, job);
     }
 }

@@ -5,6 +5,7 @@ use super::lanes::{LaneKey, LaneState, ReadyList};
 use super::{Action, Shard, ShardConfig};
 use crate::base::time::Now;
 use crate::core::failure::Failure;
+use crate::core::stages::TestStages;
 use std::collections::HashMap;
 
 impl Shard {
@@ -107,6 +108,9 @@ impl Shard {
                     failure: Some(Failure::Internal),
                     latency_us: now.tick.since_us(exchange.since),
                     response: Vec::new(),
+                    connection: test.connection,
+                    began: exchange.since,
+                    stages: TestStages::default(),
                 });
             }
         }

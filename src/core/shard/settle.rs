@@ -1,6 +1,6 @@
 //! What an attempt's outcome means for its delivery (DEL-2).
 
-use super::connections::Job;
+use super::connections::{ConnectionId, Job};
 use super::lanes::LaneState;
 use super::{Action, Shard};
 use crate::base::id::EventId;
@@ -11,6 +11,7 @@ use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
 use crate::core::ledger::{AttemptRecord, DeliveryOutcome, WebhookStatus};
 use crate::core::snapshot::Definition;
+use crate::core::stages::TestStages;
 use std::sync::Arc;
 
 /// A test delivery: outside all lanes and windows, never tried again.
@@ -21,6 +22,7 @@ pub(super) struct TestJob {
     pub(super) id: EventId,
     pub(super) body: Vec<u8>,
     pub(super) token: u64,
+    pub(super) connection: ConnectionId,
 }
 
 /// What a test delivery met.
@@ -38,6 +40,12 @@ pub struct TestOutcome {
     pub latency_us: u64,
     /// The first bytes of the body of a failed response.
     pub response: Vec<u8>,
+    /// The connection that was made for it.
+    pub connection: ConnectionId,
+    /// When it began.
+    pub began: Tick,
+    /// How long its stages took: the driver knows.
+    pub stages: TestStages,
 }
 
 /// How an attempt began.
@@ -104,6 +112,9 @@ impl Shard {
             failure: failure_of(outcome),
             latency_us: now.tick.since_us(began.at),
             response: snippet.to_vec(),
+            connection: test.connection,
+            began: began.at,
+            stages: TestStages::default(),
         });
         self.release_endpoint(test.endpoint);
     }

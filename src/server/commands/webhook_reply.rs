@@ -218,6 +218,7 @@ pub(crate) fn test(reply: &mut Reply<'_>, outcome: &Result<TestReport, WebhookEr
     };
     let failure = report.failure.as_ref().map(|failure| failure.name());
     let http_status = report.status.map(u64::from);
+    let stage = |took_us: Option<u64>| Value::or_nothing(took_us, Value::Number);
     write_map(
         reply,
         &[
@@ -228,6 +229,10 @@ pub(crate) fn test(reply: &mut Reply<'_>, outcome: &Result<TestReport, WebhookEr
             ("latency_us", Value::Number(report.latency_us)),
             ("id", Value::Text(&report.id)),
             ("response", Value::Text(&report.response)),
+            ("resolve_us", stage(report.stages.resolve_us)),
+            ("connect_us", stage(report.stages.connect_us)),
+            ("tls_us", stage(report.stages.tls_us)),
+            ("first_byte_us", stage(report.stages.first_byte_us)),
         ],
     );
 }

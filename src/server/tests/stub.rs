@@ -4,8 +4,8 @@ use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
     DeadLetterRecord, DeadReason, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DrainReport,
     EngineStats, EventRef, EventValue, Failure, ReplayOf, ReplayRequest, RetryBackoff, TestReport,
-    WebhookError, WebhookEvent, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
-    WebhookUpdate,
+    TestStages, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions, WebhookStats,
+    WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -46,6 +46,7 @@ impl StubEngine {
             failure,
             latency_us: 12_345,
             response: String::new(),
+            stages: TestStages { connect_us: Some(250), ..TestStages::default() },
         });
         state.test_wakers.drain(..).for_each(Waker::wake);
     }

@@ -186,13 +186,18 @@ fn a_test_holds_up_its_own_client_only() {
     assert!(client.socket.read(&mut [0; 1]).is_err(), "answered before the test was over");
     client.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     server.engine.end_tests(None);
-    client.expect("*14\r\n$6\r\nresult\r\n$7\r\nsuccess\r\n$5\r\nerror\r\n$-1\r\n");
+    client.expect("*22\r\n$6\r\nresult\r\n$7\r\nsuccess\r\n$5\r\nerror\r\n$-1\r\n");
     client.expect("$11\r\nhttp_status\r\n:200\r\n$10\r\nlatency_ms\r\n:12\r\n");
+    client.expect(
+        "$10\r\nlatency_us\r\n:12345\r\n$2\r\nid\r\n$5\r\nevt_1\r\n$8\r\nresponse\r\n$0\r\n\r\n",
+    );
+    client
+        .expect("$10\r\nresolve_us\r\n$-1\r\n$10\r\nconnect_us\r\n:250\r\n$6\r\ntls_us\r\n$-1\r\n");
     assert!(client.answer("").ends_with("$6\r\nbehind\r\n"));
     server.engine.end_tests(Some(Failure::ConnectRefused));
     client.send("WEBHOOK.TEST a\r\n");
     client.expect(
-        "*14\r\n$6\r\nresult\r\n$7\r\nfailure\r\n$5\r\nerror\r\n$15\r\nconnect-refused\r\n",
+        "*22\r\n$6\r\nresult\r\n$7\r\nfailure\r\n$5\r\nerror\r\n$15\r\nconnect-refused\r\n",
     );
 }
 
