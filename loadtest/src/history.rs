@@ -37,6 +37,9 @@ pub enum HistoryLine {
         pending: u64,
         /// Whether its requests are signed.
         signed: bool,
+        /// Dead ones that were taken up again by a replay.
+        #[serde(default)]
+        replayed: u64,
     },
     /// The receiver's side: a request arrived and was answered (or not).
     Request {

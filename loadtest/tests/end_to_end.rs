@@ -73,6 +73,7 @@ fn accounts(manager: &WebhookManager) -> Vec<HistoryLine> {
         dead: info.stats.failures,
         dropped: info.stats.dropped,
         cancelled: info.stats.cancelled,
+        replayed: info.stats.replayed,
         pending: info.stats.pending,
         signed: info.signed,
     });

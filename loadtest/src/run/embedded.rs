@@ -115,6 +115,7 @@ impl Driven for Embedded {
                 dead: info.stats.failures,
                 dropped: info.stats.dropped,
                 cancelled: info.stats.cancelled,
+                replayed: info.stats.replayed,
                 pending: info.stats.pending,
                 signed: info.signed,
             })

@@ -150,6 +150,7 @@ impl Driven for Server {
                 dead: get("failures"),
                 dropped: get("dropped"),
                 cancelled: get("cancelled"),
+                replayed: get("replayed"),
                 pending: get("pending"),
                 signed: self.options.secret.is_some(),
             });

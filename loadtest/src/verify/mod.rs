@@ -131,17 +131,21 @@ impl Case {
                 cancelled,
                 pending,
                 signed,
+                replayed,
             } => {
-                let excused = dead + dropped + cancelled + pending;
-                if triggered != delivered + excused {
+                let ended = delivered + dead + dropped + cancelled;
+                if triggered + replayed != ended + pending {
                     findings.add(Kind::Accounts, || {
                         format!(
-                            "{webhook}: {triggered} triggered is not {delivered} delivered + \
+                            "{webhook}: {triggered} triggered + {replayed} replayed is not \
+                             {delivered} delivered + \
                              {dead} dead + {dropped} dropped + {cancelled} cancelled + \
                              {pending} pending"
                         )
                     });
                 }
+                // A dead one that was taken up again is no excuse.
+                let excused = (dead + dropped + cancelled + pending).saturating_sub(replayed);
                 self.accounts.push(Account { webhook, triggered, delivered, excused, signed });
             }
             HistoryLine::Request {

@@ -14,7 +14,7 @@ impl Shard {
         let lane = &self.lanes[lane as usize];
         let event = &self.events[self.deliveries[lane.head() as usize].event as usize];
         let Some(webhook) = &self.webhooks[lane.key.slot as usize] else { return };
-        webhook.definition.ledger.dead().push(DeadLetter {
+        let letter = DeadLetter {
             kept: KeptEvent {
                 id: last.id,
                 event: event.kind,
@@ -29,7 +29,8 @@ impl Shard {
             reason,
             at_us: last.at_us,
             replaying: false,
-        });
+        };
+        webhook.definition.ledger.dead().push(letter);
     }
 
     /// Sends kept events again, one after the other at the replay's rate. Each joins the end of
