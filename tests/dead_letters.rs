@@ -6,9 +6,9 @@
 mod support;
 
 use ferrite::webhooks::{
-    DeliveryFilter, DeliveryOutcome, Failure, ReplayOf, ReplayRequest, TestStages, WebhookConfig,
-    WebhookError, WebhookEvent, WebhookManager, WebhookOptions, WebhookStats, WebhookTrigger,
-    WhileDisabled,
+    DeliveryFilter, DeliveryOutcome, Failure, ReplayOf, ReplayRequest, TestStages, TryTriggerError,
+    WebhookConfig, WebhookError, WebhookEvent, WebhookManager, WebhookOptions, WebhookStats,
+    WebhookTrigger, WhileDisabled,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -218,6 +218,28 @@ fn a_disabled_webhook_keeps_its_events_if_it_is_told_to() {
         assert!(values.is_sorted() && values.len() == 5, "in order: {values:?}");
     }
     eventually("they are counted", || stats(&manager).delivered == 10);
+    assert_adds_up(&manager);
+}
+
+/// `max_pending` bounds what a disabled webhook keeps, and callers learn of it as always.
+#[test]
+fn what_a_disabled_webhook_keeps_is_bounded() {
+    let receiver = Receiver::start();
+    let mut config = WebhookConfig::default();
+    (config.workers.workers, config.queue.max_pending) = (1, 2);
+    let manager = WebhookManager::new(config);
+    let options =
+        WebhookOptions { while_disabled: WhileDisabled::Keep, ..WebhookOptions::default() };
+    block_on(manager.create("w", &receiver.url(), options)).unwrap();
+    block_on(manager.disable("w")).unwrap();
+    (0..2).for_each(|index| trigger(&manager, "k", &index.to_string()));
+    eventually("it is full", || stats(&manager).pending == 2);
+    let third = WebhookTrigger { key: "k".to_owned(), ..WebhookTrigger::default() };
+    assert!(matches!(manager.try_trigger(third.clone()), Err(TryTriggerError::QueueFull(_))));
+    block_on(manager.enable("w")).unwrap();
+    eventually("they go out", || stats(&manager).delivered == 2);
+    eventually("there is room again", || manager.try_trigger(third.clone()).is_ok());
+    eventually("it goes out", || stats(&manager).delivered == 3);
     assert_adds_up(&manager);
 }
 

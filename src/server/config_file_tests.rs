@@ -33,6 +33,15 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
+fn the_bounds_of_dead_letters_can_be_set() {
+    let text = "[webhooks.queue]\nmax_dead = 7\nmax_dead_bytes = 0\n";
+    let queue = parse(text).unwrap().settings.webhooks.queue;
+    assert_eq!((queue.max_dead, queue.max_dead_bytes), (7, 0));
+    let message = refused("[webhooks.queue]\nmax_ded = 7\n");
+    assert!(message.contains("did you mean 'max_dead'?"), "{message}");
+}
+
+#[test]
 fn the_specification_s_sample_is_the_default_with_one_warning() {
     let loaded = parse(SAMPLE).unwrap();
     assert_eq!(loaded.settings, ServerSettings::default());

@@ -280,7 +280,8 @@ impl WebhookManager {
     }
 
     /// Stops accepting events, waits until nothing is pending or `deadline` has passed, and stops
-    /// the engine's threads. Says how many deliveries were left. A second call returns at once.
+    /// the engine's threads. Says how many deliveries were left. Dead letters that wait for a replay
+    /// do not hold it up. A second call returns at once.
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
         let mut pending = 0;

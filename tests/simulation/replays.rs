@@ -112,13 +112,16 @@ impl World {
 mod scenarios {
     use super::super::endpoints::Script;
     use super::super::faults::Plan;
+    use super::super::history::Happening;
     use super::super::operations::Order;
+    use super::super::run;
     use super::super::scenarios::{finish, order, retry, sents, tally, world};
     use super::super::world::World;
     use ferrite::core::dead_letters::{DeadLimits, DeadTally};
-    use ferrite::core::ledger::WebhookStatus;
+    use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
     use ferrite::core::replay::Which;
     use ferrite::core::while_disabled::WhileDisabled;
+    use std::collections::BTreeSet;
 
     const FAILS: Script = Script::Status(500, 1000);
     const WORKS: Script = Script::Status(200, 1000);
@@ -133,6 +136,28 @@ mod scenarios {
         world.run_for(100_000);
         world.endpoints[0].forever = Some(WORKS);
         world
+    }
+
+    /// The seeds do replay, and what they replay is delivered: else the rules would show nothing.
+    #[test]
+    fn chance_replays_too() {
+        let (mut replayed, mut delivered) = (0, 0);
+        for seed in 0..300 {
+            let mut taken_up = BTreeSet::new();
+            for entry in run::history_of(seed).entries {
+                match entry.what {
+                    Happening::Replayed { name, .. } => {
+                        replayed += 1;
+                        taken_up.insert(name);
+                    }
+                    Happening::Attempt(attempt) if attempt.outcome == DeliveryOutcome::Ok => {
+                        delivered += usize::from(taken_up.remove(&attempt.name));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert!(replayed >= 100 && delivered >= 50, "{replayed} replayed, {delivered} delivered");
     }
 
     fn events_sent(world: &World) -> Vec<Option<u32>> {
