@@ -91,6 +91,7 @@ fn dead_letters_are_listed_and_sent_again_with_their_bytes() {
 
     let first = receiver.wait_for(3);
     assert_eq!(newest.body_bytes, first[2].body.len());
+    assert_eq!(manager.dead_letter_body("w", &newest.id), Ok(first[2].body.clone()));
     let by_id = ReplayRequest::new(ReplayOf::Id(newest.id.clone()));
     assert_eq!(manager.replay("w", &by_id), Ok(1));
     let again = receiver.wait_for(4).remove(3);

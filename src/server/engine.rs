@@ -41,6 +41,7 @@ pub trait Engine: Send {
     ) -> Result<Vec<DeliveryRecord>, WebhookError>;
     fn dead_letters(&self, name: &str, count: usize)
     -> Result<Vec<DeadLetterRecord>, WebhookError>;
+    fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError>;
     fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError>;
     fn replay(&self, name: &str, request: &ReplayRequest) -> Result<u64, WebhookError>;
     fn shutdown(&self, deadline: Duration) -> DrainReport;
@@ -105,6 +106,10 @@ impl Engine for WebhookManager {
         count: usize,
     ) -> Result<Vec<DeadLetterRecord>, WebhookError> {
         WebhookManager::dead_letters(self, name, count)
+    }
+
+    fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError> {
+        WebhookManager::dead_letter_body(self, name, id)
     }
 
     fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {

@@ -199,6 +199,14 @@ impl WebhookManager {
         self.engine.dead_letters(name, count)
     }
 
+    /// The body of a dead letter: the bytes that would be sent again.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotKept`, `Invalid`.
+    pub fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError> {
+        self.engine.dead_letter_body(name, id)
+    }
+
     /// Throws the dead letters of one webhook away, those that wait for a replay included; gives
     /// their number.
     ///

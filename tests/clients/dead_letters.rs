@@ -31,6 +31,9 @@ fn what_was_given_up_is_found_and_sent_again() {
     assert!(dead.starts_with("id\nevt_"), "{dead}");
     assert_eq!(dead.matches("\nreason\nretries used up\nattempts\n1\n").count(), 2, "{dead}");
     let id = dead.lines().nth(1).unwrap();
+    let body = ferrite.cli(&format!("WEBHOOK.DEAD orders ID {id}"));
+    let sent = receiver.arrivals().into_iter().find(|one| one.header("x-ferrite-id") == Some(id));
+    assert_eq!(body.as_bytes(), sent.unwrap().body);
     assert_eq!(ferrite.cli(&format!("WEBHOOK.REPLAY orders ID {id}")), "1");
     assert_eq!(receiver.wait_for(4)[3].header("x-ferrite-id"), Some(id));
     eventually("it is counted", || {

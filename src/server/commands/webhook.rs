@@ -39,7 +39,7 @@ pub(crate) const COMMANDS: &[OwnCommand] = &[
     ),
     own("webhook.test", 2, TEST, "Sends a test event and tells how it went.", test),
     own("webhook.deliveries", -2, ADMIN, "Shows the latest delivery attempts.", deliveries),
-    own("webhook.dead", -2, ADMIN, "Shows or clears the deliveries that were given up.", dead),
+    own("webhook.dead", -2, ADMIN, "Shows, or clears, the deliveries that were given up.", dead),
     own("webhook.replay", -3, ADMIN, "Sends deliveries again that were given up.", replay),
     own("webhook.stats", -1, ADMIN, "Shows counters of all webhooks, or of one.", stats),
     own("webhook.publish", -4, PUBLISH, "Triggers webhooks with an event of your own.", publish),
@@ -191,7 +191,7 @@ const HELP: &[&str] = &[
     "WEBHOOK.DISABLE <name>",
     "WEBHOOK.TEST <name>",
     "WEBHOOK.DELIVERIES <name> [COUNT <n>] [STATUS ok|failed|dead] [SINCE <time>]",
-    "WEBHOOK.DEAD <name> [COUNT <n>] | CLEAR",
+    "WEBHOOK.DEAD <name> [COUNT <n>] | ID <id> (its body) | CLEAR",
     "WEBHOOK.REPLAY <name> ID <id> | DEAD | SINCE <time> [UNTIL <time>], then [PATTERN <glob>] \
      [RATE <events per second>]; only dead letters can be sent again; a time is seconds, \
      milliseconds or microseconds since 1970, or RFC 3339",

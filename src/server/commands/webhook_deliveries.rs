@@ -12,7 +12,7 @@ const SHOWN_DEFAULT: usize = 10;
 
 const DELIVERIES_USAGE: &str = "ERR WEBHOOK.DELIVERIES takes a name and [COUNT <n>] \
                                 [STATUS ok|failed|dead] [SINCE <time>]";
-const DEAD_USAGE: &str = "ERR WEBHOOK.DEAD takes a name and [COUNT <n>], or CLEAR";
+const DEAD_USAGE: &str = "ERR WEBHOOK.DEAD takes a name and [COUNT <n>], ID <id>, or CLEAR";
 const REPLAY_USAGE: &str = "ERR WEBHOOK.REPLAY takes a name and ID <id>, DEAD, or SINCE <time> \
                             [UNTIL <time>]; then [PATTERN <glob>] [RATE <events per second>]";
 
@@ -65,24 +65,43 @@ pub(super) fn deliveries(context: &mut Context<'_>, args: &[&[u8]]) {
     }
 }
 
-pub(super) fn dead(context: &mut Context<'_>, args: &[&[u8]]) {
-    let engine = &context.state.engine;
-    let count = match &args[2..] {
-        [] => Ok(SHOWN_DEFAULT),
-        [word] if word.eq_ignore_ascii_case(b"CLEAR") => {
-            match name(args).and_then(|name| engine.clear_dead_letters(&name).map_err(failed)) {
-                Ok(cleared) => context.reply.integer(cleared as i64),
-                Err(message) => context.reply.error(&message),
-            }
-            return;
+/// What `WEBHOOK.DEAD` is to do.
+#[derive(PartialEq, Eq, Debug)]
+enum Dead {
+    Show(usize),
+    Body(String),
+    Clear,
+}
+
+fn parse_dead(args: &[&[u8]]) -> Result<Dead, String> {
+    match args {
+        [] => Ok(Dead::Show(SHOWN_DEFAULT)),
+        [word] if word.eq_ignore_ascii_case(b"CLEAR") => Ok(Dead::Clear),
+        [word, count] if word.eq_ignore_ascii_case(b"COUNT") => {
+            Ok(Dead::Show(number("COUNT", count)?))
         }
-        [word, count] if word.eq_ignore_ascii_case(b"COUNT") => number("COUNT", count),
+        [word, id] if word.eq_ignore_ascii_case(b"ID") => Ok(Dead::Body(text("ID", id)?)),
         _ => Err(DEAD_USAGE.to_owned()),
-    };
-    let outcome = count.and_then(|count| engine.dead_letters(&name(args)?, count).map_err(failed));
-    match outcome {
-        Ok(letters) => reply::dead_letters(&mut context.reply, &letters),
-        Err(message) => context.reply.error(&message),
+    }
+}
+
+pub(super) fn dead(context: &mut Context<'_>, args: &[&[u8]]) {
+    let (engine, reply) = (&context.state.engine, &mut context.reply);
+    let outcome = (|| {
+        let (name, what) = (name(args)?, parse_dead(&args[2..])?);
+        match what {
+            Dead::Show(count) => engine
+                .dead_letters(&name, count)
+                .map(|letters| reply::dead_letters(reply, &letters)),
+            Dead::Body(id) => engine.dead_letter_body(&name, &id).map(|body| reply.bulk(body)),
+            Dead::Clear => {
+                engine.clear_dead_letters(&name).map(|cleared| reply.integer(cleared as i64))
+            }
+        }
+        .map_err(failed)
+    })();
+    if let Err(message) = outcome {
+        context.reply.error(&message);
     }
 }
 

@@ -142,7 +142,9 @@ const DELIVERIES: &[Argument] = &[
     option("since", "SINCE", "string"),
 ];
 
-const DEAD: &[Argument] = &[NAME, oneof("what", "", OPTIONAL, &[COUNT, CLEAR])];
+const ID: Argument = Argument { flags: &[], ..option("id", "ID", "string") };
+const DEAD: &[Argument] =
+    &[NAME, oneof("what", "", OPTIONAL, &[Argument { flags: &[], ..COUNT }, ID, CLEAR])];
 
 const REPLAY: &[Argument] = &[
     NAME,
@@ -151,7 +153,7 @@ const REPLAY: &[Argument] = &[
         "",
         &[],
         &[
-            Argument { flags: &[], ..option("id", "ID", "string") },
+            ID,
             word("dead", "DEAD"),
             Argument {
                 name: "range",

@@ -250,6 +250,10 @@ impl Engine for StubEngine {
         Ok(vec![DEAD_LETTER; count.min(2)])
     }
 
+    fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError> {
+        self.known(name).map(|()| format!("body of {id}").into_bytes())
+    }
+
     fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {
         self.known(name).map(|()| 2)
     }

@@ -154,6 +154,7 @@ fn deliveries_are_filtered_and_dead_ones_shown_cleared_and_replayed() {
     let dead = client.answer("WEBHOOK.DEAD a COUNT 1");
     assert!(dead.starts_with("*1\r\n*20\r\n$2\r\nid\r\n"), "{dead}");
     assert!(dead.contains("$6\r\nreason\r\n$15\r\nretries used up\r\n"), "{dead}");
+    client.ask("WEBHOOK.DEAD a ID evt_3", "$13\r\nbody of evt_3\r\n");
     client.ask("WEBHOOK.DEAD a CLEAR", ":2\r\n");
     client.ask("WEBHOOK.REPLAY a DEAD RATE 7", ":2\r\n");
     let request = ReplayRequest { per_second: Some(7), ..ReplayRequest::new(ReplayOf::Dead) };

@@ -48,6 +48,17 @@ impl Engine {
         Ok(dead.letters().rev().take(count).map(dead_record_of).collect())
     }
 
+    pub(in crate::webhooks) fn dead_letter_body(
+        &self,
+        name: &str,
+        id: &str,
+    ) -> Result<Vec<u8>, WebhookError> {
+        let (ledger, id) = (self.ledger(name)?, event_id(id)?);
+        let dead = ledger.dead();
+        let letter = dead.letters().find(|letter| letter.kept.id == id);
+        letter.map(|letter| letter.kept.body.clone()).ok_or_else(|| not_kept(id))
+    }
+
     pub(in crate::webhooks) fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {
         Ok(self.ledger(name)?.dead().clear())
     }
@@ -89,12 +100,7 @@ fn selection_of(request: &ReplayRequest, per_second: u32) -> Result<Selection, W
     }
     let which = match &request.what {
         ReplayOf::Dead => Which::Dead,
-        ReplayOf::Id(text) => match EventId::from_text(text.as_bytes()) {
-            Some(id) => Which::Id(id),
-            None => {
-                return invalid("an event's id looks like evt_0123456789abcdef0000000001".into());
-            }
-        },
+        ReplayOf::Id(text) => Which::Id(event_id(text)?),
         ReplayOf::Between { since_us, until_us } if since_us > until_us => {
             return invalid("a replay's time ends before it begins".into());
         }
@@ -117,9 +123,20 @@ fn nothing_found(selection: &Selection, ledger: &Ledger) -> Result<u64, WebhookE
         Which::Id(id) => match ledger.dead().letters().any(|letter| letter.kept.id == id) {
             // It waits for its turn in another replay, or is not of the pattern.
             true => Ok(0),
-            false => Err(WebhookError::NotKept(format!("event {id} is not kept"))),
+            false => Err(not_kept(id)),
         },
     }
+}
+
+fn event_id(text: &str) -> Result<EventId, WebhookError> {
+    let invalid = || {
+        WebhookError::Invalid("an event's id looks like evt_0123456789abcdef0000000001".to_owned())
+    };
+    EventId::from_text(text.as_bytes()).ok_or_else(invalid)
+}
+
+fn not_kept(id: EventId) -> WebhookError {
+    WebhookError::NotKept(format!("event {id} is not kept"))
 }
 
 fn dead_record_of(letter: &DeadLetter) -> DeadLetterRecord {
