@@ -5,7 +5,7 @@
 mod support;
 
 use ferrite::webhooks::{
-    Admission, EventRef, EventValue, Failure, WebhookConfig, WebhookError, WebhookEvent,
+    Admission, EventRef, EventValue, Failure, OnFull, WebhookConfig, WebhookError, WebhookEvent,
     WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger, WebhookUpdate, WhenFull,
 };
 use std::collections::HashMap;
@@ -40,7 +40,12 @@ fn assert_adds_up(manager: &WebhookManager) {
     {
         assert_eq!(
             stats.triggered + stats.replayed,
-            stats.delivered + stats.failures + stats.dropped + stats.cancelled + stats.pending,
+            stats.delivered
+                + stats.failures
+                + stats.dropped
+                + stats.cancelled
+                + stats.coalesced
+                + stats.pending,
             "{stats:?}"
         );
     }
@@ -73,6 +78,83 @@ fn an_event_arrives_as_the_specification_shows_it() {
     assert_eq!((record.status, record.key.as_slice()), (Some(200), b"order:1".as_slice()));
     assert_eq!(record.id, json["id"]);
     assert_adds_up(&manager);
+}
+
+/// The batch of the specification, from the first byte to the last, on a real connection.
+#[test]
+fn a_batch_arrives_as_the_specification_shows_it() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(1));
+    block_on(async {
+        let options = WebhookOptions {
+            secret: Some("mysecretkey".to_owned()),
+            batch: true,
+            batch_size: Some(3),
+            batch_interval_ms: Some(50),
+            ..WebhookOptions::default()
+        };
+        manager.create("audit", &receiver.url(), options).await.unwrap();
+        for (key, value) in [("user:1", "a"), ("user:2", "b"), ("user:1", "c"), ("user:3", "d")] {
+            manager.trigger(set(key, value)).await.unwrap();
+        }
+    });
+    let arrivals = receiver.wait_for(2);
+    let (first, second) = (arrivals[0].json(), arrivals[1].json());
+    let members: Vec<&String> = first.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["batch_id", "count", "events", "timestamp"], "sorted here");
+    let beginning = format!("{{\"batch_id\":{},\"timestamp\":\"20", first["batch_id"]);
+    assert!(arrivals[0].body.starts_with(beginning.as_bytes()));
+    assert!(arrivals[0].body.ends_with(b"],\"count\":3}"));
+    assert!(first["batch_id"].as_str().unwrap().starts_with("batch_"));
+    assert_eq!(arrivals[0].header("X-Ferrite-Id"), first["batch_id"].as_str());
+    assert_eq!(arrivals[0].header("webhook-id"), first["batch_id"].as_str());
+    assert!(arrivals[0].header("X-Ferrite-Signature").unwrap().starts_with("sha256="));
+    let values = |batch: &serde_json::Value| -> Vec<String> {
+        let events = batch["events"].as_array().unwrap().iter();
+        events.map(|event| event["data"]["value"].as_str().unwrap().to_owned()).collect()
+    };
+    // The events of a key stand together, in their order.
+    assert_eq!(
+        (values(&first), values(&second)),
+        (vec!["a".into(), "c".into(), "b".into()], vec!["d".into()])
+    );
+    let ids: std::collections::HashSet<&str> =
+        first["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "each element is a full event with an id of its own");
+    eventually("the answers are counted", || manager.stats("audit").unwrap().deliveries == 4);
+    let record = &manager.deliveries("audit", 10).unwrap()[1];
+    assert_eq!(record.batch_id.as_deref(), first["batch_id"].as_str());
+    assert_eq!(
+        (record.batch_events, record.id.as_str()),
+        (3, first["events"][0]["id"].as_str().unwrap())
+    );
+    assert_adds_up(&manager);
+}
+
+/// A drain sends what waits for its batch to fill.
+#[test]
+fn a_shutdown_does_not_wait_for_batches_to_fill() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(2));
+    block_on(async {
+        let options = WebhookOptions {
+            batch: true,
+            batch_interval_ms: Some(3_600_000),
+            ..WebhookOptions::default()
+        };
+        manager.create("audit", &receiver.url(), options).await.unwrap();
+        for key in 0..10 {
+            manager.trigger(set(&format!("key:{key}"), "v")).await.unwrap();
+        }
+        let report = manager.shutdown(Duration::from_secs(20)).await;
+        assert_eq!(report.pending, 0, "{report:?}");
+    });
+    let events: usize = receiver
+        .arrivals()
+        .iter()
+        .map(|arrival| arrival.json()["events"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(events, 10);
 }
 
 /// ORD-1, DEL-1, DEL-3: 100 keys, 30 versions each, against a receiver that fails one time in
@@ -286,6 +368,77 @@ fn a_full_queue_refuses_and_makes_waiters_wait() {
     eventually("all is finished", || manager.stats("w").unwrap().pending == 0);
     let stats = manager.stats("w").unwrap();
     assert!(stats.delivered >= accepted && stats.dropped <= 1, "{stats:?}");
+    assert_adds_up(&manager);
+}
+
+/// OVR-2: what each `ON_FULL` does while an endpoint hangs, and when it has healed.
+#[test]
+fn a_full_queue_does_what_its_webhook_says() {
+    let healthy = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let heals = healthy.clone();
+    let receiver =
+        Receiver::scripted(move |_, _| match heals.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Answer::ok(),
+            false => Answer::Close,
+        });
+    let mut config = config(1);
+    config.queue.max_pending = 4;
+    let manager = WebhookManager::new(config);
+    let options = |on_full| WebhookOptions {
+        pattern: Some(format!("{on_full:?}:*")),
+        on_full,
+        concurrency: Some(1),
+        retries: 1000,
+        retry_delay_ms: Some(5),
+        retry_backoff: ferrite::webhooks::RetryBackoff::Fixed,
+        ..WebhookOptions::default()
+    };
+    block_on(manager.create("drops", &receiver.url(), options(OnFull::DropOldest))).unwrap();
+    block_on(manager.create("waits", &receiver.url(), options(OnFull::Wait))).unwrap();
+    for index in 0..20 {
+        block_on(manager.trigger(set(&format!("DropOldest:{index}"), "v"))).unwrap();
+    }
+    eventually("the oldest are dropped", || manager.stats("drops").unwrap().dropped >= 10);
+    let event = EventRef { key: b"Wait:0", ..EventRef::default() };
+    eventually("the other fills", || manager.offer(&event, WhenFull::Drop) == Ok(Admission::Full));
+    // A host that has waited long enough gets rid of it all the same.
+    assert_eq!(manager.offer(&event, WhenFull::DropNow), Ok(Admission::Accepted));
+    let waiter = manager.clone();
+    let waiting = std::thread::spawn(move || block_on(waiter.trigger(set("Wait:last", "v"))));
+    healthy.store(true, std::sync::atomic::Ordering::Relaxed);
+    waiting.join().unwrap().unwrap();
+    eventually("all is over", || manager.engine_stats().totals.pending == 0);
+    let (drops, waits) = (manager.stats("drops").unwrap(), manager.stats("waits").unwrap());
+    assert_eq!((drops.triggered, drops.delivered + drops.dropped), (20, 20), "{drops:?}");
+    assert_eq!((waits.dropped, waits.failures), (1, 0), "{waits:?}");
+    let last = receiver.arrivals().iter().any(|arrival| arrival.json()["key"] == "DropOldest:19");
+    assert!(last, "the newest is delivered");
+    assert_adds_up(&manager);
+}
+
+/// `COALESCE latest` and a receiver that is slow: it sees the last value of each key.
+#[test]
+fn the_last_value_of_each_key_arrives() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(20)));
+    let manager = WebhookManager::new(config(2));
+    let options = WebhookOptions { coalesce: true, ..WebhookOptions::default() };
+    block_on(manager.create("cache", &receiver.url(), options)).unwrap();
+    for version in 0..300 {
+        block_on(manager.trigger(set(&format!("k{}", version % 3), &version.to_string()))).unwrap();
+    }
+    eventually("all is over", || {
+        let stats = manager.stats("cache").unwrap();
+        stats.delivered + stats.coalesced == 300
+    });
+    let stats = manager.stats("cache").unwrap();
+    assert!(stats.coalesced > 200, "{stats:?}");
+    let mut last: HashMap<String, String> = HashMap::new();
+    for json in receiver.arrivals().iter().map(|arrival| arrival.json()) {
+        last.insert(json["key"].to_string(), json["data"]["value"].as_str().unwrap().to_owned());
+    }
+    let mut values: Vec<&String> = last.values().collect();
+    values.sort();
+    assert_eq!(values, ["297", "298", "299"]);
     assert_adds_up(&manager);
 }
 

@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("inbox", &["base"]),
     ("io", &["base", "core", "inbox"]),
     ("registry", &["base", "core"]),
-    ("webhooks", &["base", "core", "inbox", "io", "registry"]),
+    ("metrics", &["base", "core"]),
+    ("webhooks", &["base", "core", "inbox", "io", "registry", "metrics"]),
     // Hosts use the public face; the words and formats that core defines are shared.
     ("server", &["webhooks", "core", "base"]),
 ];

@@ -12,6 +12,7 @@
 
 mod simulation {
     pub mod audit;
+    pub mod batching;
     pub mod checkers;
     pub mod controls;
     pub mod dice;
@@ -19,7 +20,9 @@ mod simulation {
     pub mod faults;
     pub mod history;
     pub mod links;
+    pub mod measuring;
     pub mod operations;
+    pub mod overload;
     pub mod peer;
     pub mod pipelining;
     pub mod reading;

@@ -5,6 +5,7 @@
 
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
@@ -51,6 +52,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
     let config = RegistryConfig {
         webhooks_max: 1,
         pending_max: usize::MAX >> 1,
+        batch_size_max: 100,
         workers: 1,
         verify_tls: true,
         allowed_hosts: Vec::new(),
@@ -77,6 +79,12 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         concurrency: 64,
         while_disabled: Default::default(),
         pipeline: 1,
+        batch: false,
+        batch_size: 100,
+        batch_interval_ms: 1000,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
     };
     registry.create("w", settings, 0).unwrap();
     registry
@@ -162,7 +170,7 @@ impl Rig {
                     to_send = true;
                 }
                 Action::Wake(_) => to_send = true,
-                Action::Close(_) | Action::RoomMade => {}
+                Action::Close(_) | Action::RoomMade | Action::Notice(_) => {}
             }
         }
         to_send

@@ -21,10 +21,21 @@ impl EventId {
         let mut text = *b"evt_00000000000000000000000000000000";
         text[4..20].copy_from_slice(&hex_digits(self.boot));
         text[20..].copy_from_slice(&hex_digits(self.sequence));
-        // Of the sequence's 16 digits, those that are always there and those that are needed.
-        let unneeded = (self.sequence.leading_zeros() / 4).min(16 - SEQUENCE_DIGITS_MIN) as usize;
         out.extend_from_slice(&text[..20]);
-        out.extend_from_slice(&text[20 + unneeded..]);
+        out.extend_from_slice(&text[20 + self.digits_unneeded()..]);
+    }
+
+    /// Appends the textual form of the id of a batch: with `batch_` in place of `evt_`. Batches
+    /// and events are counted together.
+    pub fn write_as_batch(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(BATCH_PREFIX);
+        out.extend_from_slice(&hex_digits(self.boot));
+        out.extend_from_slice(&hex_digits(self.sequence)[self.digits_unneeded()..]);
+    }
+
+    /// The textual form of the id of a batch.
+    pub fn batch_text(self) -> String {
+        format!("batch_{:016x}{:010x}", self.boot, self.sequence)
     }
 
     /// Reads the textual form; `None` for anything else.
@@ -39,7 +50,17 @@ impl EventId {
 
     /// The length of the textual form.
     pub fn text_bytes(self) -> usize {
-        36 - (self.sequence.leading_zeros() / 4).min(16 - SEQUENCE_DIGITS_MIN) as usize
+        36 - self.digits_unneeded()
+    }
+
+    /// The length of the textual form of the id of a batch.
+    pub fn batch_text_bytes(self) -> usize {
+        BATCH_PREFIX.len() + 32 - self.digits_unneeded()
+    }
+
+    /// Of the sequence's 16 digits, those that are neither always there nor needed.
+    fn digits_unneeded(self) -> usize {
+        (self.sequence.leading_zeros() / 4).min(16 - SEQUENCE_DIGITS_MIN) as usize
     }
 }
 
@@ -48,6 +69,8 @@ impl fmt::Display for EventId {
         write!(formatter, "evt_{:016x}{:010x}", self.boot, self.sequence)
     }
 }
+
+const BATCH_PREFIX: &[u8] = b"batch_";
 
 /// Hex digits of the sequence that are always written.
 const SEQUENCE_DIGITS_MIN: u32 = 10;
@@ -94,6 +117,10 @@ mod tests {
             assert_eq!(out.len(), id.text_bytes());
             assert_eq!(EventId::from_text(&out), Some(id));
             assert_eq!(String::from_utf8(out).unwrap(), id.to_string());
+            let mut out = Vec::new();
+            id.write_as_batch(&mut out);
+            assert_eq!(out.len(), id.batch_text_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), id.batch_text());
         }
     }
 

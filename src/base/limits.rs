@@ -51,6 +51,15 @@ pub const CONCURRENCY_MAX: u32 = 10_000;
 /// Most requests that one connection may carry at once (`PIPELINE`).
 pub const PIPELINE_MAX: u32 = 128;
 
+/// Most events that `max_batch_size` may allow in one batch.
+pub const BATCH_SIZE_MAX: u32 = 10_000;
+/// Events in one batch, unless configured (`max_batch_size`).
+pub const BATCH_SIZE_DEFAULT: u32 = 100;
+/// Longest time a delivery may be told to wait for its batch to fill: one hour.
+pub const BATCH_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
+/// Bodies of one batch together, in bytes; a single longer body goes alone.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest event that is accepted: key, values and metadata together, in bytes.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Event buffers larger than this are freed after use, not kept for the next event.
@@ -143,3 +152,17 @@ pub const DNS_NEGATIVE_TTL_MS: u64 = 1_000;
 
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;
+
+/// Pending deliveries that came in within this time are of one age, for the lag that is told.
+pub const AGE_GENERATION_US: u64 = 100_000;
+/// Ages of pending deliveries that are told apart, per webhook and worker; at the bound the two
+/// that differ least are taken for one.
+pub const AGE_GENERATIONS_MAX: usize = 32;
+/// Warnings of one kind that a worker logs within [`NOTICE_INTERVAL_MS`]; the rest are counted, and
+/// their number is told with the next one.
+pub const NOTICES_PER_INTERVAL_MAX: u32 = 5;
+/// See [`NOTICES_PER_INTERVAL_MAX`].
+pub const NOTICE_INTERVAL_MS: u64 = 10_000;
+/// Requests for `/metrics` and the health checks that are answered at once; more are refused with
+/// a 503.
+pub const ADMIN_CONNECTIONS_MAX: usize = 8;

@@ -58,6 +58,50 @@ impl Failure {
         }
     }
 
+    /// The causes that the metrics tell apart: the names, with statuses by their first digit.
+    pub const CAUSES: [&'static str; 17] = [
+        "resolve-failed",
+        "connect-refused",
+        "connect-failed",
+        "tls-certificate-expired",
+        "tls-wrong-name",
+        "tls-untrusted-root",
+        "tls-failed",
+        "timeout",
+        "connection-reset",
+        "connection-closed",
+        "malformed-response",
+        "response-too-large",
+        "http-3xx",
+        "http-4xx",
+        "http-5xx",
+        "http-other",
+        "internal",
+    ];
+
+    /// Which of [`Failure::CAUSES`] it is.
+    pub const fn cause(self) -> usize {
+        match self {
+            Failure::Resolve => 0,
+            Failure::ConnectRefused => 1,
+            Failure::Connect => 2,
+            Failure::TlsCertificateExpired => 3,
+            Failure::TlsWrongName => 4,
+            Failure::TlsUntrusted => 5,
+            Failure::Tls => 6,
+            Failure::Timeout => 7,
+            Failure::Reset => 8,
+            Failure::Closed => 9,
+            Failure::MalformedResponse => 10,
+            Failure::ResponseTooLarge => 11,
+            Failure::Status(300..400) => 12,
+            Failure::Status(400..500) => 13,
+            Failure::Status(500..600) => 14,
+            Failure::Status(_) => 15,
+            Failure::Internal => 16,
+        }
+    }
+
     /// The HTTP status, when that is the failure.
     pub const fn status(self) -> Option<u16> {
         match self {
@@ -72,6 +116,42 @@ impl fmt::Display for Failure {
         match self {
             Failure::Status(status) => write!(formatter, "http-status {status}"),
             other => formatter.write_str(other.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_the_name_but_for_statuses() {
+        for failure in [
+            Failure::Resolve,
+            Failure::ConnectRefused,
+            Failure::Connect,
+            Failure::TlsCertificateExpired,
+            Failure::TlsWrongName,
+            Failure::TlsUntrusted,
+            Failure::Tls,
+            Failure::Timeout,
+            Failure::Reset,
+            Failure::Closed,
+            Failure::MalformedResponse,
+            Failure::ResponseTooLarge,
+            Failure::Internal,
+        ] {
+            assert_eq!(Failure::CAUSES[failure.cause()], failure.name());
+        }
+        for (status, cause) in [
+            (101, "http-other"),
+            (302, "http-3xx"),
+            (400, "http-4xx"),
+            (410, "http-4xx"),
+            (503, "http-5xx"),
+            (999, "http-other"),
+        ] {
+            assert_eq!(Failure::CAUSES[Failure::Status(status).cause()], cause);
         }
     }
 }

@@ -3,12 +3,13 @@
 use super::dead_letters::{DeadLetters, DeadLimits};
 use super::event::WebhookEvent;
 use super::failure::Failure;
+use super::latency::Measures;
 use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A counter with one writer: adding is a load and a store, not an atomic operation.
 #[derive(Debug, Default)]
@@ -76,8 +77,14 @@ counters! {
     failed_attempts,
     /// Time of the successful attempts, in microseconds.
     latency_us_sum,
+    /// Deliveries that gave way to a newer one of their key (`COALESCE`).
+    coalesced,
     /// Exchanges that were cut by a stale connection and sent again at once (DEL-4).
     resent,
+    /// Attempts that ended and were not the first of their delivery.
+    retries,
+    /// Lanes whose first delivery waits for its retry.
+    lanes_blocked,
     /// Dead deliveries that were taken up again by a replay.
     replayed,
 }
@@ -134,11 +141,30 @@ impl DeliveryOutcome {
     }
 }
 
+/// A batch that was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchRef {
+    /// The counting part of its id; the boot is that of its events.
+    pub sequence: u64,
+    /// Events in it.
+    pub events: u32,
+}
+
+impl BatchRef {
+    /// Its id, to be written as a batch's.
+    pub fn id(&self, boot: u64) -> EventId {
+        EventId { boot, sequence: self.sequence }
+    }
+}
+
 /// One attempt, as the delivery log keeps it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AttemptRecord {
     /// The event's id.
     pub id: EventId,
+    /// The batch that the event was in. One record stands for all events of a batch, with the id,
+    /// kind and key of the first; but of those that are given up, each has its own.
+    pub batch: Option<BatchRef>,
     /// What happened.
     pub event: WebhookEvent,
     /// The first bytes of the key.
@@ -201,6 +227,7 @@ impl DeliveryLog {
 struct WorkerPart {
     counters: CachePadded<Counters>,
     log: Mutex<DeliveryLog>,
+    measures: OnceLock<Box<Measures>>,
 }
 
 /// What is counted and remembered of one webhook. Outlives its updates; ends with its deletion.
@@ -264,6 +291,25 @@ impl Ledger {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What `worker` measures, the only one who writes it. Made with the first delivery.
+    pub fn measures(&self, worker: usize) -> &Measures {
+        self.workers[worker].measures.get_or_init(Box::default)
+    }
+
+    /// What the workers have measured, each with its pending deliveries; those that had none are
+    /// left out.
+    pub fn measured(&self) -> impl Iterator<Item = (u64, &Measures)> {
+        self.workers.iter().filter_map(|part| {
+            let measures = part.measures.get()?;
+            Some((part.counters.pending.get(), &**measures))
+        })
+    }
+
+    /// Pending deliveries at which the queue is full.
+    pub fn pending_max(&self) -> u64 {
+        self.pending_max
+    }
+
     /// The sum of the workers' counters.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
@@ -304,7 +350,17 @@ impl Ledger {
         !full
     }
 
-    /// The webhook is deleted: it is not full any more, whatever its counters say.
+    /// Whether more deliveries are pending than may be.
+    pub fn is_over_full(&self) -> bool {
+        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() > self.pending_max
+    }
+
+    /// Whether so many deliveries are pending as may be, also if the webhook drops its oldest then.
+    pub fn has_no_room(&self) -> bool {
+        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() >= self.pending_max
+    }
+
+    /// The webhook is deleted, or turns nobody away any more: it is not full any more, whatever its counters say.
     pub fn retire(&self, full_count: &AtomicU32) {
         if self.full.swap(false, Ordering::AcqRel) {
             full_count.fetch_sub(1, Ordering::AcqRel);
@@ -349,6 +405,7 @@ mod tests {
         for sequence in 0..limits::DELIVERY_LOG_ENTRIES_MAX as u64 + 5 {
             let attempt = AttemptRecord {
                 id: EventId { boot: 1, sequence },
+                batch: None,
                 event: WebhookEvent::Set,
                 key: Vec::new(),
                 attempt: 1,

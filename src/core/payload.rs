@@ -53,6 +53,32 @@ pub fn write_event_with(
     out.extend_from_slice(b"}}");
 }
 
+/// How the body of a batch begins; the id follows.
+const BATCH_BEGINNING: &[u8] = b"{\"batch_id\":\"";
+const BATCH_ID_AT: usize = BATCH_BEGINNING.len();
+
+/// Appends the beginning of a batch's body; the events' bodies follow, with commas between them,
+/// then [`end_batch`].
+pub fn begin_batch(times: &mut TimeWriter, out: &mut Vec<u8>, id: EventId, timestamp_us: u64) {
+    out.extend_from_slice(BATCH_BEGINNING);
+    id.write_as_batch(out);
+    out.extend_from_slice(b"\",\"timestamp\":\"");
+    times.write_us(out, timestamp_us);
+    out.extend_from_slice(b"\",\"events\":[");
+}
+
+/// Appends the end of the body of a batch of `count` events.
+pub fn end_batch(out: &mut Vec<u8>, count: u32) {
+    out.extend_from_slice(b"],\"count\":");
+    json::write_u64(out, u64::from(count));
+    out.push(b'}');
+}
+
+/// The id in the body of a batch.
+pub fn batch_id_text(body: &[u8], id: EventId) -> &[u8] {
+    &body[BATCH_ID_AT..BATCH_ID_AT + id.batch_text_bytes()]
+}
+
 /// The id of the event in the body that [`write_event`] wrote for it.
 pub fn id_text(body: &[u8], id: EventId) -> &[u8] {
     &body[ID_AT..ID_AT + id.text_bytes()]

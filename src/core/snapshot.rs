@@ -4,6 +4,7 @@ use super::event::{EventMask, WebhookEvent};
 use super::http::request::RequestHead;
 use super::ledger::{Ledger, WebhookStatus};
 use super::matcher::Matcher;
+use super::on_full::OnFull;
 use super::retry::RetryPolicy;
 use super::shard::Target;
 use super::signature::SigningKey;
@@ -12,6 +13,17 @@ use crate::base::id::WebhookId;
 use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How deliveries are put together in one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchPolicy {
+    /// Most deliveries in a batch; a batch with so many is sent at once.
+    pub events_max: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub interval_ms: u64,
+    /// Bodies of a batch are together no longer than this, in bytes. One alone may be.
+    pub bytes_max: usize,
+}
 
 /// One webhook, compiled: everything about it that does not change from event to event.
 #[derive(Debug)]
@@ -34,6 +46,14 @@ pub struct Definition {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Many deliveries in one request, if the webhook wants that.
+    pub batch: Option<BatchPolicy>,
+    /// What is done when its queue is full.
+    pub on_full: OnFull,
+    /// Only the newest pending event of a key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
     /// Generation of the first snapshot it was in: earlier events are not for it.
     pub since_generation: u64,
     /// What is counted and remembered of it.

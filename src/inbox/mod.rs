@@ -164,6 +164,11 @@ impl<D: Doorbell> Inbox<D> {
         }
     }
 
+    /// Times the worker looked into the ring: once for each round of its loop.
+    pub fn drains(&self) -> u64 {
+        self.drains.load(Ordering::Relaxed)
+    }
+
     /// Times a caller rang.
     pub fn rung_by_callers(&self) -> u64 {
         self.rung_by_callers.load(Ordering::Relaxed)

@@ -11,6 +11,7 @@ mod driver;
 pub mod ringer;
 mod signal;
 mod stages;
+mod thread_time;
 pub mod tls;
 pub mod worker;
 

@@ -12,6 +12,7 @@ use super::doorbell::{Bell, Ring};
 use super::driver::{self, DriverKind};
 use super::ringer::RingerHandle;
 use super::signal::Signal;
+use super::thread_time::ThreadTime;
 use super::tls::TlsSettings;
 use crate::base::limits;
 use crate::base::time::{Clock, Now, Tick};
@@ -101,6 +102,7 @@ pub struct WorkerShared {
     /// Its events.
     pub inbox: Arc<Inbox<Ring>>,
     controls: Mutex<VecDeque<Control>>,
+    thread: OnceLock<ThreadTime>,
 }
 
 impl std::fmt::Debug for WorkerShared {
@@ -114,6 +116,11 @@ impl WorkerShared {
     pub fn control(&self, control: Control) {
         self.controls.lock().unwrap_or_else(PoisonError::into_inner).push_back(control);
         self.inbox.ring_doorbell();
+    }
+
+    /// Time that its thread has been running on a core, in microseconds, if the system tells.
+    pub fn busy_us(&self) -> Option<u64> {
+        self.thread.get()?.busy_us()
     }
 
     /// One at a time, so that a breakdown loses none of the others.
@@ -145,6 +152,7 @@ pub fn start(parts: WorkerParts) -> std::io::Result<(Arc<WorkerShared>, JoinHand
     let shared = Arc::new(WorkerShared {
         inbox: Arc::new(Inbox::new(parts.ring_events, ring)),
         controls: Mutex::new(VecDeque::new()),
+        thread: OnceLock::new(),
     });
     // A runtime is tried first, so that a machine that cannot make one says so at once.
     let tried =
@@ -160,6 +168,11 @@ pub fn start(parts: WorkerParts) -> std::io::Result<(Arc<WorkerShared>, JoinHand
 
 /// The worker's thread: runs until it is told to stop, over breakdowns.
 fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
+    // What this thread logs, whatever it is about, names the worker.
+    let _span = tracing::warn_span!("worker", number = parts.shard.worker).entered();
+    if let Some(time) = ThreadTime::of_this_thread() {
+        let _ = shared.thread.set(time);
+    }
     if let Some(core) = parts.pin_core
         && let Err(error) = monoio::utils::bind_to_cpu_set([core])
     {
@@ -364,6 +377,7 @@ impl Worker {
                 }
             }
             Action::RoomMade => self.parts.room.made(),
+            Action::Notice(notice) => tracing::warn!("{notice}"),
         }
     }
 
@@ -486,6 +500,7 @@ impl Worker {
             Control::Drain { deadline, done } => {
                 self.promises.borrow_mut().drain = Some((deadline, done));
                 self.take_in(self.now(), usize::MAX);
+                self.with_shard(|shard| shard.handle_drain(self.now().tick));
                 self.ticker.raise();
             }
             Control::Stop => self.stop.raise(),

@@ -40,6 +40,8 @@ pub struct RegistryConfig {
     pub webhooks_max: usize,
     /// Pending deliveries of one webhook.
     pub pending_max: usize,
+    /// Most events that a webhook may want in one batch.
+    pub batch_size_max: u32,
     /// Workers, each with its part of every ledger.
     pub workers: usize,
     /// Whether certificates are verified.

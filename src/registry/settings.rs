@@ -9,10 +9,11 @@ use crate::core::http::headers::{Authorization, CustomHeaders};
 use crate::core::http::request::RequestHead;
 use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
+use crate::core::on_full::OnFull;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
 use crate::core::signature::{Signatures, SigningKey};
-use crate::core::snapshot::Definition;
+use crate::core::snapshot::{BatchPolicy, Definition};
 use crate::core::while_disabled::WhileDisabled;
 use std::fmt;
 use std::sync::Arc;
@@ -70,6 +71,18 @@ pub struct Settings {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Whether many deliveries go in one request.
+    pub batch: bool,
+    /// Most deliveries in a batch.
+    pub batch_size: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: u64,
+    /// What is done when its queue is full.
+    pub on_full: OnFull,
+    /// Only the newest pending event of a key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
     /// What becomes of events while it is disabled.
     pub while_disabled: WhileDisabled,
 }
@@ -161,6 +174,14 @@ impl Settings {
         check_range("timeout_ms", self.timeout_ms, 1, limits::TIMEOUT_MS_MAX)?;
         check_range("concurrency", self.concurrency.into(), 1, limits::CONCURRENCY_MAX.into())?;
         check_range("pipeline", self.pipeline.into(), 1, limits::PIPELINE_MAX.into())?;
+        check_range("batch_size", self.batch_size.into(), 1, config.batch_size_max.into())?;
+        check_range("batch_interval_ms", self.batch_interval_ms, 0, limits::BATCH_INTERVAL_MS_MAX)?;
+        if self.coalesce && !self.ordered {
+            return Err(SettingsError::Invalid(
+                "COALESCE latest and ORDER none exclude each other: without order there is no latest"
+                    .to_owned(),
+            ));
+        }
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
@@ -188,6 +209,14 @@ impl Settings {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch.then_some(BatchPolicy {
+                events_max: self.batch_size,
+                interval_ms: self.batch_interval_ms,
+                bytes_max: limits::BATCH_BYTES_MAX,
+            }),
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
             since_generation,
             ledger,
             while_disabled: self.while_disabled,

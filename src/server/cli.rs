@@ -42,7 +42,7 @@ struct ServeArgs {
     /// Port for RESP clients [default: 6379].
     #[arg(long)]
     port: Option<u16>,
-    /// Port for HTTP health checks (GET /healthz) [default: none].
+    /// Port for HTTP health checks and Prometheus (GET /healthz, /readyz, /metrics) [default: none].
     #[arg(long, value_name = "PORT")]
     admin_port: Option<u16>,
     /// Directory for what must outlive the process; created if it is not there.
@@ -137,7 +137,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     let admin = settings.admin_port.map(|port| SocketAddr::new(settings.bind[0], port));
     let admin = admin
         .map(|address| {
-            AdminServer::start(address)
+            AdminServer::start(address, engine.clone())
                 .map_err(|error| format!("cannot listen on {address}: {error}"))
         })
         .transpose()?;
@@ -145,7 +145,6 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     let server =
         Server::bind(settings, Box::new(engine.clone())).map_err(|error| error.to_string())?;
     let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
-    // The server's handle is the last one when it stops.
     drop(engine);
     let worker_count = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -157,7 +156,8 @@ fn serve(args: ServeArgs) -> Result<(), String> {
         server.address(),
     );
     if let Some(admin) = &admin {
-        tracing::info!("health checks on http://{}/healthz", admin.address());
+        let address = admin.address();
+        tracing::info!("http://{address}/healthz, /readyz and /metrics are for operators");
     }
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     stop_on_signals(server.stop_handle()).map_err(|error| format!("signals: {error}"))?;

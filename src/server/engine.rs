@@ -22,8 +22,8 @@ pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookErro
 pub trait Engine: Send {
     /// `Ok(false)`: there is no room in the rings, which the engine empties quickly. A webhook
     /// whose own queue is full counts the event as dropped instead: one endpoint that hangs must
-    /// not stop the store.
-    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError>;
+    /// not stop the store. Only one that says `ON_FULL wait` is waited for, while `patient`.
+    fn offer(&self, event: &EventRef<'_>, patient: bool) -> Result<bool, WebhookError>;
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError>;
     fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError>;
     fn delete(&self, name: &str) -> Result<(), WebhookError>;
@@ -48,8 +48,9 @@ pub trait Engine: Send {
 }
 
 impl Engine for WebhookManager {
-    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
-        Ok(WebhookManager::offer(self, event, WhenFull::Drop)? != Admission::Full)
+    fn offer(&self, event: &EventRef<'_>, patient: bool) -> Result<bool, WebhookError> {
+        let when_full = if patient { WhenFull::Drop } else { WhenFull::DropNow };
+        Ok(WebhookManager::offer(self, event, when_full)? != Admission::Full)
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {

@@ -20,6 +20,9 @@ const REFUSED_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Pauses while the engine's rings have no room: a worker empties a full ring within these.
 const PAUSE_FOR_ROOM_MIN: Duration = Duration::from_micros(50);
 const PAUSE_FOR_ROOM_MAX: Duration = Duration::from_millis(1);
+/// The store waits so long for a full webhook that says `ON_FULL wait`; then its event is dropped
+/// and counted, so that somebody can still say DISABLE.
+const WAIT_FOR_WEBHOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Counters for `INFO`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,10 +148,11 @@ fn trigger(
     counters: &mut Counters,
 ) -> Result<(), WebhookError> {
     let mut pause = PAUSE_FOR_ROOM_MIN;
-    let mut waits = 0;
-    while !engine.offer(event)? {
+    let (mut waits, mut waited) = (0, Duration::ZERO);
+    while !engine.offer(event, waited < WAIT_FOR_WEBHOOK_MAX)? {
         waits = 1;
         std::thread::sleep(pause);
+        waited += pause;
         pause = (pause * 2).min(PAUSE_FOR_ROOM_MAX);
     }
     counters.event_waits += waits;

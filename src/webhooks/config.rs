@@ -28,7 +28,7 @@ impl Default for WebhookConfig {
         WebhookConfig {
             enabled: true,
             max_webhooks: limits::WEBHOOKS_MAX_DEFAULT,
-            max_batch_size: 100,
+            max_batch_size: limits::BATCH_SIZE_DEFAULT as usize,
             batch_interval_ms: 1000,
             delivery: DeliveryConfig::default(),
             queue: QueueConfig::default(),

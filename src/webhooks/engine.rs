@@ -3,9 +3,9 @@
 mod deliveries;
 
 use super::{
-    Admission, DeliveryRecord, EngineStats, EventRef, EventValue, TestReport, WebhookAuth,
-    WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
-    WebhookUpdate, WhenFull,
+    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, TestReport,
+    WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
+    WebhookStatus, WebhookUpdate, WhenFull,
 };
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::limits;
@@ -15,6 +15,7 @@ use crate::base::time::{Clock, unix_us};
 use crate::core::dead_letters::{DeadLimits, DeadTally};
 use crate::core::event::EventMask;
 use crate::core::ledger::{AttemptRecord, Tally};
+use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::{ShardConfig, Shared, TestOutcome};
@@ -35,15 +36,15 @@ use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Engine {
-    config: WebhookConfig,
+    pub(super) config: WebhookConfig,
     workers: usize,
     registry: Result<Registry, WebhookError>,
-    published: Option<Arc<Published>>,
-    shared: Arc<Shared>,
+    pub(super) published: Option<Arc<Published>>,
+    pub(super) shared: Arc<Shared>,
     room: Arc<Room>,
     hasher: KeyHasher,
-    clock: Clock,
-    running: OnceLock<Result<Running, WebhookError>>,
+    pub(super) clock: Clock,
+    pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -51,7 +52,7 @@ pub(super) struct Engine {
 /// The engine's threads.
 #[derive(Debug)]
 pub(super) struct Running {
-    workers: Vec<Arc<WorkerShared>>,
+    pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
 }
@@ -67,6 +68,7 @@ impl Engine {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
+                batch_size_max: config.max_batch_size as u32,
                 workers,
                 verify_tls: config.security.verify_ssl,
                 allowed_hosts: config.security.allowed_hosts.clone(),
@@ -107,6 +109,16 @@ impl Engine {
             return Err(WebhookError::ShutDown);
         }
         self.running.get_or_init(|| self.start()).as_ref().map_err(Clone::clone)
+    }
+
+    /// How far the engine's threads are; starts nothing.
+    pub(super) fn state(&self) -> EngineState {
+        match self.running.get() {
+            _ if self.closed.load(Ordering::Acquire) => EngineState::Stopping,
+            Some(Ok(_)) => EngineState::Running,
+            Some(Err(_)) => EngineState::Failed,
+            None => EngineState::NotStarted,
+        }
     }
 
     fn start(&self) -> Result<Running, WebhookError> {
@@ -214,6 +226,12 @@ impl Engine {
             timeout_ms: options.timeout_ms.unwrap_or(delivery.timeout_ms),
             concurrency: options.concurrency.unwrap_or(delivery.concurrency),
             pipeline: options.pipeline.unwrap_or(1),
+            batch: options.batch,
+            batch_size: options.batch_size.unwrap_or(self.config.max_batch_size as u32),
+            batch_interval_ms: options.batch_interval_ms.unwrap_or(self.config.batch_interval_ms),
+            on_full: options.on_full,
+            coalesce: options.coalesce,
+            ordered: options.ordered,
             while_disabled: options.while_disabled,
         }
     }
@@ -226,6 +244,7 @@ impl Engine {
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
         self.registry()?.set_status(name, status)?;
+        tracing::info!("webhook {name}: {} by command", status.name());
         self.poke_workers();
         Ok(())
     }
@@ -310,11 +329,11 @@ impl Engine {
         let some_full = self.shared.full_count.load(Ordering::Relaxed) != 0;
         let may_drop = match (some_full, when_full) {
             (false, _) => false,
-            (true, WhenFull::Drop) => true,
-            (true, WhenFull::Refuse) => match full_among(snapshot, event) {
-                Fullness::None => false,
-                Fullness::Some => true,
-                Fullness::All => return Ok(Admission::Full),
+            (true, when_full) => match (full_among(snapshot, event), when_full) {
+                (Fullness::None, _) => false,
+                (Fullness::Waits, WhenFull::Refuse | WhenFull::Drop)
+                | (Fullness::All, WhenFull::Refuse) => return Ok(Admission::Full),
+                _ => true,
             },
         };
         let key_hash = self.hasher.hash(event.database, event.key);
@@ -388,6 +407,8 @@ enum Fullness {
     None,
     Some,
     All,
+    /// One of the full ones wants callers to wait.
+    Waits,
 }
 
 /// How many of the webhooks that want the event are full. Off the hot path: only asked while
@@ -395,16 +416,18 @@ enum Fullness {
 fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let mut slots = Vec::new();
     snapshot.matcher.find(event.event, event.key, &mut slots);
-    let (mut active, mut full) = (0, 0);
+    let (mut active, mut full, mut waits) = (0, 0, false);
     for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
         // One that was disabled by a 410 since the snapshot is passed by, full or not.
         if definition.takes_events() {
             active += 1;
             full += usize::from(definition.ledger.is_full());
+            waits |= definition.ledger.is_full() && definition.on_full == OnFull::Wait;
         }
     }
     match full {
         0 => Fullness::None,
+        _ if waits => Fullness::Waits,
         full if full == active => Fullness::All,
         _ => Fullness::Some,
     }
@@ -455,6 +478,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             limits::RETRY_DELAY_MS_MAX
         ));
     }
+    if !(1..=limits::BATCH_SIZE_MAX as usize).contains(&config.max_batch_size) {
+        return wrong(&format!("max_batch_size must be 1 to {}", limits::BATCH_SIZE_MAX));
+    }
+    if config.batch_interval_ms > limits::BATCH_INTERVAL_MS_MAX {
+        return wrong(&format!(
+            "batch_interval_ms must be at most {}",
+            limits::BATCH_INTERVAL_MS_MAX
+        ));
+    }
     if config.queue.ring_events > limits::RING_EVENTS_MAX {
         return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
@@ -502,6 +534,12 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.timeout_ms, update.timeout_ms);
     set(&mut settings.concurrency, update.concurrency);
     set(&mut settings.pipeline, update.pipeline);
+    set(&mut settings.batch, update.batch);
+    set(&mut settings.batch_size, update.batch_size);
+    set(&mut settings.batch_interval_ms, update.batch_interval_ms);
+    set(&mut settings.on_full, update.on_full);
+    set(&mut settings.coalesce, update.coalesce);
+    set(&mut settings.ordered, update.ordered);
     set(&mut settings.while_disabled, update.while_disabled);
 }
 
@@ -513,6 +551,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
         failures: tally.dead,
         dropped: tally.dropped,
         cancelled: tally.cancelled,
+        coalesced: tally.coalesced,
         pending: tally.pending,
         in_flight: tally.in_flight,
         attempts: tally.attempts,
@@ -545,6 +584,12 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         timeout_ms: settings.timeout_ms,
         concurrency: settings.concurrency,
         pipeline: settings.pipeline,
+        batch: settings.batch,
+        batch_size: settings.batch_size,
+        batch_interval_ms: settings.batch_interval_ms,
+        on_full: settings.on_full,
+        coalesce: settings.coalesce,
+        ordered: settings.ordered,
         while_disabled: settings.while_disabled,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us(), ledger.dead().tally()),
     }
@@ -557,6 +602,8 @@ fn text_of(bytes: &[u8]) -> String {
 fn record_of(attempt: &AttemptRecord) -> DeliveryRecord {
     DeliveryRecord {
         id: attempt.id.to_string(),
+        batch_id: attempt.batch.map(|batch| batch.id(attempt.id.boot).batch_text()),
+        batch_events: attempt.batch.map_or(0, |batch| batch.events),
         event: attempt.event,
         key: attempt.key.clone(),
         attempt: attempt.attempt,

@@ -2,9 +2,10 @@
 
 use super::engine::Engine;
 use super::{
-    DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineStats, EventRef,
-    QueueFull, ReplayRequest, TestReport, TryTriggerError, WebhookConfig, WebhookError,
-    WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus, WebhookTrigger, WebhookUpdate,
+    DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineState, EngineStats,
+    EventRef, Metrics, QueueFull, ReplayRequest, TestReport, TryTriggerError, WebhookConfig,
+    WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus, WebhookTrigger,
+    WebhookUpdate,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,12 @@ pub enum WhenFull {
     /// If every webhook that wants it is full, accept nothing: [`Admission::Full`]. If only some
     /// are, the others get it, and the full ones count it as dropped.
     Refuse,
-    /// Accept it in any case; full webhooks count it as dropped. For hosts that cannot take back
-    /// what happened, and must not wait for an endpoint.
+    /// Full webhooks count it as dropped, the others get it; only if one of the full ones says
+    /// [`OnFull::Wait`](super::OnFull::Wait), nothing is accepted: [`Admission::Full`]. For hosts
+    /// that cannot take back what happened.
     Drop,
+    /// As `Drop`, but without regard to `OnFull::Wait`: for hosts that have waited long enough.
+    DropNow,
 }
 
 /// What became of an event that was offered.
@@ -157,6 +161,18 @@ impl WebhookManager {
     /// The counters of the engine.
     pub fn engine_stats(&self) -> EngineStats {
         self.engine.stats()
+    }
+
+    /// A reading of everything that is measured, also as Prometheus text:
+    /// [`Metrics::write_prometheus`](super::Metrics::write_prometheus). Disturbs no worker and
+    /// never waits.
+    pub fn metrics(&self) -> Metrics {
+        self.engine.metrics()
+    }
+
+    /// How far the engine's threads are; starts nothing.
+    pub fn state(&self) -> EngineState {
+        self.engine.state()
     }
 
     /// The last attempts of one webhook, newest first, at most `count`. The engine remembers at

@@ -7,6 +7,7 @@ mod config;
 mod deliveries;
 mod engine;
 mod error;
+mod gather;
 mod manager;
 mod options;
 mod report;
@@ -16,14 +17,21 @@ pub use crate::core::dead_letters::DeadReason;
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
 pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
+pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use crate::core::stages::TestStages;
 pub use crate::core::while_disabled::WhileDisabled;
+pub use crate::metrics::{
+    BreakerState, CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram,
+    Metrics, WebhookMetrics, WorkerMetrics,
+};
 pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
 pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
-pub use report::{DeliveryRecord, DrainReport, EngineStats, TestReport, WebhookInfo, WebhookStats};
+pub use report::{
+    DeliveryRecord, DrainReport, EngineState, EngineStats, TestReport, WebhookInfo, WebhookStats,
+};
 pub use trigger::WebhookTrigger;

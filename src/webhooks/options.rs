@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
+use super::{OnFull, RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -57,6 +57,22 @@ pub struct WebhookOptions {
     /// Only deliveries of different keys share a connection so. They wait for each other's
     /// answers, and when the connection breaks, all that were not answered are sent again.
     pub pipeline: Option<u32>,
+    /// Whether many deliveries go in one request, as a batch.
+    pub batch: bool,
+    /// Most deliveries in a batch, 1 to `max_batch_size`; `None` for `max_batch_size`. Only used
+    /// with `batch`.
+    pub batch_size: Option<u32>,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds; `None` for the
+    /// configuration's.
+    pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept (`COALESCE latest`): an event
+    /// takes the place of the one before it that is not under way, with attempts of its own.
+    pub coalesce: bool,
+    /// Whether the events of a key are delivered one after the other, in order. `false` gives
+    /// that up for this webhook: all its events may be under way at once.
+    pub ordered: bool,
     /// What becomes of events that arrive while the webhook is disabled.
     pub while_disabled: WhileDisabled,
 }
@@ -81,6 +97,12 @@ impl Default for WebhookOptions {
             timeout_ms: None,
             concurrency: None,
             pipeline: None,
+            batch: false,
+            batch_size: None,
+            batch_interval_ms: None,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
             while_disabled: WhileDisabled::default(),
         }
     }
@@ -103,6 +125,12 @@ impl fmt::Debug for WebhookOptions {
             .field("timeout_ms", &self.timeout_ms)
             .field("concurrency", &self.concurrency)
             .field("pipeline", &self.pipeline)
+            .field("batch", &self.batch)
+            .field("batch_size", &self.batch_size)
+            .field("batch_interval_ms", &self.batch_interval_ms)
+            .field("on_full", &self.on_full)
+            .field("coalesce", &self.coalesce)
+            .field("ordered", &self.ordered)
             .field("while_disabled", &self.while_disabled)
             .finish()
     }
@@ -137,6 +165,19 @@ pub struct WebhookUpdate {
     pub concurrency: Option<u32>,
     /// Requests that one connection may carry at once, 1 to 128.
     pub pipeline: Option<u32>,
+    /// Whether many deliveries go in one request. Batches that are made already stay batches.
+    pub batch: Option<bool>,
+    /// Most deliveries in a batch, 1 to `max_batch_size`.
+    pub batch_size: Option<u32>,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: Option<u64>,
+    /// What is done with an event when the webhook's queue is full.
+    pub on_full: Option<OnFull>,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: Option<bool>,
+    /// Whether the events of a key are delivered one after the other. Holds for events that are
+    /// taken in from now on.
+    pub ordered: Option<bool>,
     /// What becomes of events that arrive while the webhook is disabled.
     pub while_disabled: Option<WhileDisabled>,
 }

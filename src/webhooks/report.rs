@@ -1,12 +1,12 @@
 //! What the engine tells about itself.
 
 use super::{
-    DeliveryOutcome, Failure, RetryBackoff, Signatures, TestStages, WebhookEvent, WebhookStatus,
-    WhileDisabled,
+    DeliveryOutcome, Failure, OnFull, RetryBackoff, Signatures, TestStages, WebhookEvent,
+    WebhookStatus, WhileDisabled,
 };
 
-/// Counters of one webhook. At rest,
-/// `triggered + replayed = delivered + failures + dropped + cancelled + pending`, and of one webhook
+/// Counters of one webhook. At rest, `triggered + replayed = delivered + failures + dropped +
+/// cancelled + coalesced + pending`, and of one webhook
 /// `failures = replayed + dead_letters + dead_forgotten + dead_cleared`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -19,6 +19,8 @@ pub struct WebhookStats {
     pub delivered: u64,
     /// Deliveries that were given up after their retries (dead letters).
     pub failures: u64,
+    /// Deliveries that gave way to a newer one of their key (`COALESCE`).
+    pub coalesced: u64,
     /// Deliveries that were rejected or dropped because a bound was reached.
     pub dropped: u64,
     /// Deliveries that were cancelled because the webhook was deleted.
@@ -81,6 +83,18 @@ pub struct WebhookInfo {
     pub concurrency: u32,
     /// Requests that one connection may carry at once.
     pub pipeline: u32,
+    /// Whether many deliveries go in one request.
+    pub batch: bool,
+    /// Most deliveries in a batch.
+    pub batch_size: u32,
+    /// Longest time that a delivery waits for its batch to fill, in milliseconds.
+    pub batch_interval_ms: u64,
+    /// What is done with an event when its queue is full.
+    pub on_full: OnFull,
+    /// Whether only the newest pending event of each key is kept.
+    pub coalesce: bool,
+    /// Whether the events of a key wait for each other.
+    pub ordered: bool,
     /// What becomes of events while it is disabled.
     pub while_disabled: WhileDisabled,
     /// Its counters.
@@ -117,6 +131,11 @@ pub struct EngineStats {
 pub struct DeliveryRecord {
     /// The event's id.
     pub id: String,
+    /// The id of the batch that the event was in. One record stands for a batch, with the id,
+    /// kind and key of its first event; but of the events that are given up, each has its own.
+    pub batch_id: Option<String>,
+    /// Events in that batch; 0 for an event alone.
+    pub batch_events: u32,
     /// What happened.
     pub event: WebhookEvent,
     /// The key it happened to (the first bytes of a long one).
@@ -161,4 +180,18 @@ pub struct TestReport {
 pub struct DrainReport {
     /// Deliveries that were still pending at the deadline.
     pub pending: u64,
+}
+
+/// How far the engine's threads are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum EngineState {
+    /// No call has needed them yet.
+    NotStarted,
+    /// They run.
+    Running,
+    /// They could not be started.
+    Failed,
+    /// A shutdown has begun, and may be over.
+    Stopping,
 }

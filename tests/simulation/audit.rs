@@ -1,9 +1,25 @@
 //! What the shards and the ledgers say of themselves, and the calls that must change nothing.
 
-use super::history::{Attempt, Checkpoint, Happening, RequestName, Row, ShardRow};
+use super::history::{Attempt, Checkpoint, Happening, Measured, RequestName, Row, ShardRow};
 use super::world::{BOOT, Why, World};
-use ferrite::core::ledger::{AttemptRecord, Tally, WebhookStatus};
+use ferrite::core::latency::{Histogram, LatencyHistogram, Measures};
+use ferrite::core::ledger::{AttemptRecord, DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::shard::{Closed, ConnectionId, Shard, Step};
+
+fn measured(measures: &Measures) -> Measured {
+    let count = |histogram: &Histogram| {
+        let mut reading = LatencyHistogram::default();
+        reading.add(histogram);
+        reading.count()
+    };
+    Measured {
+        queue: count(&measures.queue),
+        attempt: count(&measures.attempt),
+        total: count(&measures.total),
+        failures: measures.failures.iter().map(|cause| cause.get()).sum(),
+        oldest_us: measures.oldest_us.get(),
+    }
+}
 
 impl World {
     /// Moves what a shard has newly logged into the history.
@@ -16,26 +32,51 @@ impl World {
                 continue;
             }
             let log = life.ledger.log(shard);
-            let mut records: Vec<AttemptRecord> =
-                log.entries().rev().take(new as usize).cloned().collect();
+            let mut records: Vec<AttemptRecord> = Vec::new();
+            let mut deliveries = 0;
+            for record in log.entries().rev() {
+                if deliveries >= new {
+                    break;
+                }
+                deliveries += deliveries_of(record);
+                records.push(record.clone());
+            }
             drop(log);
+            if deliveries != new {
+                self.broken(format!("{deliveries} deliveries were logged, {new} counted"));
+            }
             records.reverse();
-            for record in records {
-                self.note_attempt(shard, webhook as u32, &record);
+            // Of a batch that was given up, each delivery has its own record.
+            let same =
+                |a: &AttemptRecord, b: &AttemptRecord| a.batch.is_some() && a.batch == b.batch;
+            for records in records.chunk_by(same) {
+                self.note_attempt(shard, webhook as u32, records);
             }
         }
     }
 
-    fn note_attempt(&mut self, shard: usize, webhook: u32, record: &AttemptRecord) {
-        let key = std::str::from_utf8(&record.key).ok();
-        let key = key.and_then(|key| key.strip_prefix("key:")?.parse().ok());
-        if record.id.boot != BOOT || key.is_none() {
+    fn note_attempt(&mut self, shard: usize, webhook: u32, records: &[AttemptRecord]) {
+        let record = &records[0];
+        let key_of = |record: &AttemptRecord| {
+            let key = std::str::from_utf8(&record.key).ok();
+            key.and_then(|key| key.strip_prefix("key:")?.parse::<u32>().ok())
+        };
+        let logged: Option<Vec<u32>> = records.iter().map(key_of).collect();
+        if record.id.boot != BOOT || logged.is_none() {
             self.broken(format!("a record of nothing that was triggered: {record:?}"));
+        }
+        let id = record.batch.map_or(record.id.sequence, |batch| batch.sequence);
+        let name = RequestName { webhook, id };
+        let keys = self.batches.get(&name).cloned().or(logged.clone()).unwrap_or_default();
+        let dead = record.outcome == DeliveryOutcome::Dead;
+        if dead && logged.as_ref() != Some(&keys) {
+            self.broken(format!("{keys:?} were sent, {logged:?} are dead"));
         }
         self.note(Happening::Attempt(Attempt {
             shard,
-            name: RequestName { webhook, id: record.id.sequence },
-            key: key.unwrap_or_default(),
+            name,
+            keys,
+            deliveries: records.iter().map(deliveries_of).sum(),
             attempt: record.attempt,
             outcome: record.outcome,
             status: record.status,
@@ -50,7 +91,8 @@ impl World {
                 let mut tally = Tally::default();
                 tally.add(life.ledger.counters(shard));
                 let status = life.ledger.status();
-                rows.push(Row { webhook: webhook as u32, shard, tally, status });
+                let measured = measured(life.ledger.measures(shard));
+                rows.push(Row { webhook: webhook as u32, shard, tally, status, measured });
             }
         }
         let shards = (0..self.seats.len()).map(|shard| self.shard_row(shard)).collect();
@@ -140,5 +182,13 @@ impl World {
         for webhook in alive {
             self.set_status(webhook, WebhookStatus::Active);
         }
+    }
+}
+
+/// How many deliveries a record stands for.
+fn deliveries_of(record: &AttemptRecord) -> u64 {
+    match (record.outcome, record.batch) {
+        (DeliveryOutcome::Dead, _) | (_, None) => 1,
+        (_, Some(batch)) => u64::from(batch.events),
     }
 }

@@ -3,8 +3,10 @@
 
 mod accounting;
 mod attempts;
+mod batches;
 mod connections;
 mod letters;
+mod measures;
 mod order;
 mod pipeline;
 mod progress;
@@ -17,7 +19,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 20] = [
+pub const RULES: [(&str, Rule); 22] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -36,7 +38,9 @@ pub const RULES: [(&str, Rule); 20] = [
     ("windows", connections::windows),
     ("pipeline", pipeline::pipeline),
     ("answers", pipeline::answers),
+    ("batches", batches::batches),
     ("progress", progress::progress),
+    ("measures", measures::measures),
     ("dead letters", letters::letters),
 ];
 

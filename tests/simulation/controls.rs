@@ -5,7 +5,7 @@
 use super::checkers::{RULES, violations};
 use super::endpoints::{Script, Wish};
 use super::faults::Plan;
-use super::history::{Entry, Happening, Sent};
+use super::history::{CarriedEvent, Entry, Happening, Sent};
 use super::operations::Order;
 use super::scenarios::{order, retry, world};
 use super::world::{Mischief, World};
@@ -102,6 +102,7 @@ fn invention_notices_an_event_that_nobody_triggered() {
     let mut world = clean(&[], 1);
     let (at, mut invented) = sent(&world, 0);
     (invented.link, invented.event, invented.key, invented.name.id) = (99, Some(77), 77, 77);
+    invented.carried = vec![CarriedEvent { event: 77, key: 77, id: 77 }];
     insert_after(&mut world, at, Happening::Sent(invented));
     expect(&world, &["invention"]);
 }
@@ -336,6 +337,76 @@ fn pipelined(mischief: Mischief, script: &[Script]) -> World {
 }
 
 #[test]
+fn invention_notices_an_event_that_had_given_way() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { coalesce: true, ..order(0) });
+    world.run_for(1000);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.run_for(800);
+    (0..2).for_each(|_| {
+        world.trigger(3, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    let (at, last) = sent(&world, 1);
+    assert_eq!(last.carried[0].event, 2, "the one before it has given way");
+    let mut gone = last.clone();
+    gone.carried[0].event = 1;
+    world.history.entries[at].what = Happening::Sent(gone);
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "invention"), "{rules:?}");
+}
+
+/// A run of one batch of three.
+fn batched() -> World {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { batch: Some((3, 10)), ..order(0) });
+    world.run_for(1000);
+    (0..3).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    world
+}
+
+#[test]
+fn batches_notices_what_is_too_large() {
+    let mut world = batched();
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.batch = Some((2, 10));
+        }
+    });
+    expect(&world, &["batches"]);
+}
+
+#[test]
+fn batches_notices_a_batch_that_is_taken_apart() {
+    let mut world = batched();
+    let (at, first) = sent(&world, 0);
+    let name = super::history::RequestName { id: 77, ..first.name };
+    let again = Sent { link: 99, carried: first.carried[..1].to_vec(), name, ..first.clone() };
+    insert_after(&mut world, at, Happening::Sent(again));
+    expect(&world, &["overlap", "batches"]);
+}
+
+#[test]
+fn progress_notices_a_batch_that_waits_for_too_long() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { batch: Some((3, 10)), ..order(0) });
+    world.run_for(1000);
+    world.mischief = Mischief::SleepyTimeouts(1_000_000);
+    world.trigger(1, false);
+    world.run_for(500_000);
+    world.checkpoint();
+    world.drain();
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "progress"), "{rules:?}");
+}
+
+#[test]
 fn pipeline_notices_too_many_on_a_connection() {
     let mut world = pipelined(Mischief::None, &[]);
     expect(&world, &[]);
@@ -519,6 +590,29 @@ fn accounting_notices_an_event_that_a_disabled_webhook_did_not_keep() {
     world.set_status(0, WebhookStatus::Active);
     world.drain();
     expect(&world, &["accounting", "progress"]);
+}
+
+#[test]
+fn measures_notices_an_attempt_that_is_not_measured() {
+    let mut world = clean(&[Script::Status(500, 1000)], 2);
+    each(&mut world, |what| {
+        if let Happening::Checkpoint(checkpoint) = what {
+            checkpoint.rows.iter_mut().for_each(|row| row.measured.attempt /= 2);
+        }
+    });
+    expect(&world, &["measures"]);
+}
+
+#[test]
+fn measures_notices_a_lane_that_is_said_to_wait_for_ever() {
+    let mut world = clean(&[], 2);
+    each(&mut world, |what| {
+        if let Happening::Checkpoint(checkpoint) = what {
+            checkpoint.rows.iter_mut().for_each(|row| row.tally.lanes_blocked += 1);
+            checkpoint.shards.iter_mut().for_each(|row| row.totals.lanes_blocked += 1);
+        }
+    });
+    expect(&world, &["measures"]);
 }
 
 /// Every rule has a control above.

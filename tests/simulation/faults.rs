@@ -89,6 +89,10 @@ pub struct Plan {
     pub fault_parts: u64,
     /// Whether webhooks may ask for more than one request at once on a connection.
     pub pipelined: bool,
+    /// Webhooks may ask for batches.
+    pub batched: bool,
+    /// Webhooks may keep only the latest event of a key.
+    pub coalesces: bool,
     pub shards: usize,
     pub endpoints: usize,
     pub webhooks: usize,
@@ -116,6 +120,8 @@ impl Plan {
         let mut faults = Faults::draw(dice);
         let shards = dice.pick(&[1, 1, 2, 3]);
         let pipelined = dice.chance(400);
+        let batched = dice.chance(400);
+        let coalesces = dice.chance(300);
         // Requests stand behind each other only when there are many at once.
         faults.bursts |= pipelined && dice.chance(700);
         Plan {
@@ -123,6 +129,8 @@ impl Plan {
             faults,
             fault_parts: dice.pick(&[20, 100, 300, 600]),
             pipelined,
+            batched,
+            coalesces,
             shards,
             endpoints: 1 + dice.below(4),
             webhooks: 1 + dice.below(5),
@@ -150,6 +158,8 @@ impl Plan {
             faults: Faults::default(),
             fault_parts: 0,
             pipelined: false,
+            batched: false,
+            coalesces: false,
             shards: 1,
             endpoints: 1,
             webhooks: 0,

@@ -7,7 +7,7 @@ use ferrite::core::dead_letters::DeadTally;
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::retry::RetryPolicy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default, Clone)]
 pub struct History {
@@ -31,6 +31,12 @@ pub enum Happening {
         event: u32,
         key: u32,
         wanted: Vec<Wanted>,
+    },
+    /// The event that was accepted last took the place of the one before it in a lane.
+    Coalesced {
+        shard: usize,
+        webhook: u32,
+        key: u32,
     },
     /// A shard learned of a webhook, or of its change.
     Learned {
@@ -143,6 +149,10 @@ pub struct Terms {
     /// The shard's part of the concurrency.
     pub window: u32,
     pub pipeline: u32,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
+    /// The events of a key wait for each other.
+    pub ordered: bool,
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
@@ -164,9 +174,12 @@ pub struct Sent {
     pub name: RequestName,
     /// The revision that the request was written by.
     pub revision: u32,
-    /// `None` for a test delivery.
+    /// `None` for a test delivery; of a batch, the first.
     pub event: Option<u32>,
     pub key: u32,
+    /// The events of a delivery, in their order.
+    pub carried: Vec<CarriedEvent>,
+    pub is_batch: bool,
     pub attempt: u32,
     /// A hash of the body's bytes.
     pub body: u64,
@@ -179,6 +192,22 @@ pub struct Sent {
     pub deadline: u64,
     /// The connection has carried a whole exchange before.
     pub reused: bool,
+}
+
+/// An event in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CarriedEvent {
+    pub event: u32,
+    pub key: u32,
+    /// The counting part of its id.
+    pub id: u64,
+}
+
+impl Sent {
+    /// The lanes that it is of.
+    pub fn lanes(&self) -> BTreeSet<(u32, u32)> {
+        self.carried.iter().map(|carried| (self.name.webhook, carried.key)).collect()
+    }
 }
 
 /// The end of one of the requests that a connection was given.
@@ -228,7 +257,11 @@ impl End {
 pub struct Attempt {
     pub shard: usize,
     pub name: RequestName,
-    pub key: u32,
+    /// The keys of its deliveries, one for each. Of a batch that was never written and will be
+    /// tried again, they are not known, and this is its first one.
+    pub keys: Vec<u32>,
+    /// How many deliveries it was.
+    pub deliveries: u64,
     pub attempt: u32,
     pub outcome: DeliveryOutcome,
     pub status: Option<u16>,
@@ -251,6 +284,18 @@ pub struct Row {
     pub shard: usize,
     pub tally: Tally,
     pub status: WebhookStatus,
+    pub measured: Measured,
+}
+
+/// How many were measured, by stage, and how many failed, by the sum of their causes.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    pub queue: u64,
+    pub attempt: u64,
+    pub total: u64,
+    pub failures: u64,
+    /// When the oldest pending delivery came in, as the metrics tell it.
+    pub oldest_us: u64,
 }
 
 #[derive(Debug, Clone)]

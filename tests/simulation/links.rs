@@ -103,6 +103,7 @@ impl World {
                 None => self.broken(format!("{connection:?} is to be closed, but there is none")),
             },
             Action::RoomMade => self.rooms_made += 1,
+            Action::Notice(notice) => self.notices.push(notice.to_string()),
         }
     }
 

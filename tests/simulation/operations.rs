@@ -6,6 +6,7 @@ use super::world::{Mischief, Todo, WALL_START_US, Why, World};
 use ferrite::base::hash::worker_of;
 use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
 use ferrite::core::ledger::{Ledger, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
 use ferrite::core::signature::Signatures;
@@ -58,7 +59,12 @@ pub struct Order {
     pub timeout_ms: u64,
     pub concurrency: u32,
     pub pipeline: u32,
+    /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
+    pub batch: Option<(u32, u64)>,
     pub secret: Option<String>,
+    pub on_full: OnFull,
+    pub coalesce: bool,
+    pub ordered: bool,
     pub while_disabled: WhileDisabled,
 }
 
@@ -68,6 +74,15 @@ fn pattern_wants(pattern: &str, key: &str) -> bool {
         Some(beginning) => key.starts_with(beginning),
         None => pattern == key,
     }
+}
+
+fn batch_of(settings: &Settings) -> Option<(u32, u64)> {
+    settings.batch.then_some((settings.batch_size, settings.batch_interval_ms))
+}
+
+pub fn set_batch(settings: &mut Settings, batch: Option<(u32, u64)>) {
+    settings.batch = batch.is_some();
+    (settings.batch_size, settings.batch_interval_ms) = batch.unwrap_or((1, 0));
 }
 
 fn url(endpoint: usize, webhook: u32, revision: u32) -> String {
@@ -89,6 +104,12 @@ impl World {
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
             pipeline: order.pipeline,
+            batch: order.batch.is_some(),
+            batch_size: order.batch.map_or(1, |(size, _)| size),
+            batch_interval_ms: order.batch.map_or(0, |(_, interval_ms)| interval_ms),
+            on_full: order.on_full,
+            coalesce: order.coalesce,
+            ordered: order.ordered,
             while_disabled: order.while_disabled,
         };
         let now_us = WALL_START_US + self.now;
@@ -155,6 +176,8 @@ impl World {
                     timeout_ms: life.settings.timeout_ms,
                     window: 0,
                     pipeline: life.settings.pipeline,
+                    batch: batch_of(&life.settings),
+                    ordered: life.settings.ordered,
                     endpoint: life.endpoint,
                     revision: life.revision,
                 },
@@ -212,11 +235,29 @@ impl World {
             self.take_over(shard, packed::generation(&packed));
             let lost = self.note_accepted(shard, &packed);
             if !lost {
+                let before = self.coalesced(shard);
                 self.with_shard(shard, Why::Other, |shard, now| shard.handle_event(now, &packed));
+                self.note_coalesced(shard, &before, &packed);
             }
         }
         if self.dice.chance(100) {
             self.want_checkpoint();
+        }
+    }
+
+    /// How many deliveries of each webhook have given way on a shard.
+    fn coalesced(&self, shard: usize) -> Vec<u64> {
+        self.lives.iter().map(|life| life.ledger.counters(shard).coalesced.get()).collect()
+    }
+
+    fn note_coalesced(&mut self, shard: usize, before: &[u64], packed: &[u8]) {
+        let event = unpack(packed).expect("it was packed here");
+        let key = std::str::from_utf8(event.key).ok();
+        let key = key.and_then(|key| key.strip_prefix("key:")?.parse().ok()).expect("made here");
+        for (webhook, after) in self.coalesced(shard).into_iter().enumerate() {
+            for _ in before[webhook]..after {
+                self.note(Happening::Coalesced { shard, webhook: webhook as u32, key });
+            }
         }
     }
 
@@ -316,12 +357,22 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
+            batch: self.draw_batch(),
+            on_full: OnFull::Reject,
+            // With full queues the world could not tell what is dropped from what gives way.
+            coalesce: self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600),
+            ordered: true,
             secret: self.dice.chance(300).then(|| "a secret".to_owned()),
             while_disabled: match self.plan.faults.keeps && self.dice.chance(500) {
                 true => WhileDisabled::Keep,
                 false => WhileDisabled::Drop,
             },
         }
+    }
+
+    fn draw_batch(&mut self) -> Option<(u32, u64)> {
+        let wanted = self.plan.batched && self.dice.chance(600);
+        wanted.then(|| (self.dice.pick(&[1, 2, 3, 10, 50]), self.dice.pick(&[0, 1, 20, 300])))
     }
 
     fn draw_pattern(&mut self) -> String {
@@ -354,6 +405,8 @@ impl World {
                     settings.retry = order.retry;
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
+                    set_batch(settings, order.batch);
+                    settings.coalesce = order.coalesce;
                     settings.while_disabled = order.while_disabled;
                 });
             }

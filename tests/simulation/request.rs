@@ -11,10 +11,31 @@ pub struct Parsed {
     pub id: String,
     pub attempt: u32,
     pub signature: Option<String>,
-    pub event_name: String,
+    /// The events: one, or those of a batch.
+    pub events: Vec<Event>,
+    pub is_batch: bool,
+    pub body: Vec<u8>,
+}
+
+/// An event in a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    pub name: String,
     pub key: String,
     pub value: String,
-    pub body: Vec<u8>,
+}
+
+impl Event {
+    fn read(json: &serde_json::Value) -> Event {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Event {
+            id: text(&json["id"]),
+            name: text(&json["event"]),
+            key: text(&json["key"]),
+            value: text(&json["data"]["value"]),
+        }
+    }
 }
 
 /// How long the first of several requests is.
@@ -55,9 +76,16 @@ pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
     }
     let json: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let (id, attempt) = (needed("X-Ferrite-Id")?, needed("X-Ferrite-Attempt")?);
-    if json["id"] != id {
+    let events = match json["events"].as_array() {
+        None => vec![Event::read(&json)],
+        Some(events) if events.is_empty() || json["count"] != events.len() => {
+            return Err("the batch is empty or miscounted".to_owned());
+        }
+        Some(events) => events.iter().map(Event::read).collect(),
+    };
+    let is_batch = json.get("batch_id").is_some();
+    if json[if is_batch { "batch_id" } else { "id" }] != id {
         return Err("the ids of head and body differ".to_owned());
     }
     let signature = one("X-Ferrite-Signature")?;
@@ -68,9 +96,8 @@ pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
         id: id.to_owned(),
         attempt: attempt.parse().map_err(|_| "X-Ferrite-Attempt is not a number")?,
         signature: signature.map(str::to_owned),
-        event_name: text(&json["event"]),
-        key: text(&json["key"]),
-        value: text(&json["data"]["value"]),
+        events,
+        is_batch,
         body: body.to_vec(),
     })
 }

@@ -10,6 +10,7 @@ use super::operations::Order;
 use super::world::World;
 use ferrite::core::failure::Failure;
 use ferrite::core::ledger::{Tally, WebhookStatus};
+use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::while_disabled::WhileDisabled;
 
@@ -32,6 +33,10 @@ pub fn order(endpoint: usize) -> Order {
         timeout_ms: 300,
         concurrency: 64,
         pipeline: 1,
+        batch: None,
+        on_full: OnFull::Reject,
+        coalesce: false,
+        ordered: true,
         secret: Some("a secret".to_owned()),
         while_disabled: WhileDisabled::Drop,
     }

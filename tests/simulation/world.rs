@@ -6,7 +6,7 @@
 use super::dice::Dice;
 use super::endpoints::Script;
 use super::faults::Plan;
-use super::history::{Happening, History};
+use super::history::{Happening, History, RequestName};
 use super::links::Link;
 use super::operations::{Life, View};
 use super::replays::Taken;
@@ -167,6 +167,10 @@ pub struct World {
     pub events: u32,
     pub tests_asked: u64,
     pub rooms_made: u64,
+    /// What the shards want in the log.
+    pub notices: Vec<String>,
+    /// What the batches carry that were written.
+    pub batches: BTreeMap<RequestName, Vec<u32>>,
     pub steps: u64,
     checkpoint_wanted: bool,
     queue: BTreeMap<(u64, u64), Todo>,
@@ -183,6 +187,7 @@ impl World {
         let registry = Registry::new(RegistryConfig {
             webhooks_max: 1000,
             pending_max: plan.pending_max,
+            batch_size_max: 100,
             workers: plan.shards,
             verify_tls: true,
             allowed_hosts: Vec::new(),
@@ -232,6 +237,8 @@ impl World {
             events: 0,
             tests_asked: 0,
             rooms_made: 0,
+            notices: Vec::new(),
+            batches: BTreeMap::new(),
             steps: 0,
             checkpoint_wanted: false,
             queue: BTreeMap::new(),

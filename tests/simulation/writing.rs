@@ -1,6 +1,6 @@
 //! What a connection's task writes, and when it has written it.
 
-use super::history::{Happening, RequestName, Sent};
+use super::history::{CarriedEvent, Happening, RequestName, Sent};
 use super::links::{Assigned, Carried, State};
 use super::request;
 use super::world::{BOOT, Mischief, Todo, Why, World};
@@ -147,27 +147,31 @@ impl World {
         if state.write_failed {
             return Err("a request is written after one that could not be".to_owned());
         }
-        let hex = parsed.id.strip_prefix(&format!("evt_{BOOT:016x}")).ok_or("another boot's id")?;
-        let id = u64::from_str_radix(hex, 16).map_err(|_| "the id is not hex")?;
-        let (event, key) = match parsed.event_name.as_str() {
-            "TEST" => (None, 0),
-            _ => {
-                let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u32>().ok();
-                let event = number(&parsed.value, "event-").ok_or("an invented value")?;
-                (Some(event), number(&parsed.key, "key:").ok_or("an invented key")?)
-            }
-        };
-        if event.is_none() != state.test {
+        let id = id_of(&parsed.id, if parsed.is_batch { "batch_" } else { "evt_" })?;
+        let is_test = parsed.events[0].name == "TEST";
+        if is_test != state.test {
             return Err("a test delivery and a connection for one go together".to_owned());
         }
+        let carried = match is_test {
+            true => Vec::new(),
+            false => parsed.events.iter().map(read_event).collect::<Result<_, _>>()?,
+        };
+        let name = RequestName { webhook, id };
+        if parsed.is_batch {
+            let keys = carried.iter().map(|carried| carried.key).collect();
+            self.batches.insert(name, keys);
+        }
+        let first = carried.first();
         Ok(Sent {
             link,
             shard: state.shard,
             endpoint: state.endpoint,
-            name: RequestName { webhook, id },
+            name,
             revision,
-            event,
-            key,
+            event: first.map(|first| first.event),
+            key: first.map_or(0, |first| first.key),
+            carried,
+            is_batch: parsed.is_batch,
             attempt: parsed.attempt,
             body: request::hash(&parsed.body),
             signature: parsed.signature,
@@ -177,4 +181,19 @@ impl World {
             reused: state.answered > 0,
         })
     }
+}
+
+/// The counting part of an id.
+fn id_of(text: &str, prefix: &str) -> Result<u64, &'static str> {
+    let hex = text.strip_prefix(&format!("{prefix}{BOOT:016x}")).ok_or("another boot's id")?;
+    u64::from_str_radix(hex, 16).map_err(|_| "the id is not hex")
+}
+
+fn read_event(event: &request::Event) -> Result<CarriedEvent, &'static str> {
+    let number = |text: &str, prefix| text.strip_prefix(prefix)?.parse::<u32>().ok();
+    Ok(CarriedEvent {
+        event: number(&event.value, "event-").ok_or("an invented value")?,
+        key: number(&event.key, "key:").ok_or("an invented key")?,
+        id: id_of(&event.id, "evt_")?,
+    })
 }

@@ -6,8 +6,9 @@
 //! that cannot take more, or that breaks the connection over its first request, shows it then.
 
 use super::Shard;
-use super::lanes::LaneState;
+use super::load::Load;
 use super::settle::{Began, TestJob};
+use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
@@ -68,10 +69,20 @@ pub enum Step {
 /// What an exchange is for.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// The head of a lane.
-    Lane(u32),
+    /// Deliveries of a webhook.
+    Load(Load),
     /// A test delivery.
     Test(Box<TestJob>),
+}
+
+impl Job {
+    /// What it carries of a webhook's deliveries.
+    pub(super) fn load(&self) -> Option<Load> {
+        match self {
+            Job::Load(load) => Some(*load),
+            Job::Test(_) => None,
+        }
+    }
 }
 
 /// A request and its answer.
@@ -147,7 +158,7 @@ impl Connection {
 
     /// Whether it will have room when what it carries is answered: it carries its first.
     pub(super) fn will_have_room(&self) -> bool {
-        let is_delivery = |exchange: &Exchange| matches!(exchange.job, Job::Lane(_));
+        let is_delivery = |exchange: &Exchange| exchange.job.load().is_some();
         self.answered == 0 && !self.closing && self.exchanges.front().is_some_and(is_delivery)
     }
 
@@ -161,28 +172,27 @@ impl Connection {
         self.exchanges.iter().skip(self.written)
     }
 
-    /// Takes back the exchanges not written yet that are for one of `lanes`.
-    pub(super) fn withdraw(&mut self, lanes: &[u32]) {
+    /// Takes back the exchanges not written yet that carry one of `loads`.
+    pub(super) fn withdraw(&mut self, loads: &[Load]) {
         let mut position = 0;
         let written = self.written;
         self.exchanges.retain(|exchange| {
             let unwritten = position >= written;
             position += 1;
-            !(unwritten && matches!(exchange.job, Job::Lane(lane) if lanes.contains(&lane)))
+            !(unwritten && exchange.job.load().is_some_and(|load| loads.contains(&load)))
         });
     }
 }
 
 impl Shard {
-    pub(super) fn assign(&mut self, now: Tick, index: u32, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
-        self.lanes[lane as usize].state = LaneState::InFlight;
+    pub(super) fn assign(&mut self, now: Tick, index: u32, load: Load) {
+        let (slot, deliveries) = self.depart(load);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight += 1;
-        webhook.counters(self.config.worker).in_flight.add(1);
+        webhook.counters(self.config.worker).in_flight.add(deliveries);
         let timeout_ms = webhook.definition.timeout_ms;
-        self.shared.totals[self.config.worker].deliveries.in_flight.add(1);
-        self.begin_exchange(now, index, timeout_ms, Job::Lane(lane));
+        self.shared.totals[self.config.worker].deliveries.in_flight.add(deliveries);
+        self.begin_exchange(now, index, timeout_ms, Job::Load(load));
     }
 
     pub(super) fn begin_exchange(&mut self, now: Tick, index: u32, timeout_ms: u64, job: Job) {
@@ -229,6 +239,8 @@ impl Shard {
     /// The connection could not be opened.
     pub fn handle_connect_failed(&mut self, now: Now, id: ConnectionId, failure: Failure) {
         if let Some(index) = self.find(id) {
+            let endpoint = self.connections[index].endpoint;
+            self.notice_connect_failed(now.tick, endpoint, failure);
             self.end_connection(now, index, Err(failure));
         }
     }
@@ -263,24 +275,39 @@ impl Shard {
         place: usize,
         out: &mut Vec<u8>,
     ) -> Option<u32> {
+        let mut batch_body = Vec::new();
+        if let Job::Load(Load::Batch(batch)) = self.connections[index].exchanges[place].job {
+            batch_body = self.batch_body(now, batch);
+        }
         let connection = &self.connections[index];
-        let (definition, revision, event_id, attempt, body) = match &connection.exchanges[place].job
+        let (definition, revision, id_text, attempt, body) = match &connection.exchanges[place].job
         {
-            Job::Test(test) => (&*test.definition, 0, test.id, 1, test.body.as_slice()),
-            Job::Lane(lane) => {
+            Job::Test(test) => {
+                let id_text = payload::id_text(&test.body, test.id);
+                (&*test.definition, 0, id_text, 1, test.body.as_slice())
+            }
+            Job::Load(Load::Lane(lane)) => {
                 let lane = &self.lanes[*lane as usize];
                 let delivery = &self.deliveries[lane.head() as usize];
                 let event = &self.events[delivery.event as usize];
                 let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
                 let attempt = delivery.attempts() + 1;
-                let id = event.id(self.config.boot);
-                (&*webhook.definition, webhook.revision, id, attempt, event.body())
+                let id_text = payload::id_text(event.body(), event.id(self.config.boot));
+                (&*webhook.definition, webhook.revision, id_text, attempt, event.body())
+            }
+            Job::Load(Load::Batch(batch)) => {
+                let batch = &self.batches[*batch as usize];
+                let webhook = self.webhooks[batch.slot as usize].as_ref()?;
+                let id = EventId { boot: self.config.boot, sequence: batch.sequence };
+                let id_text = payload::batch_id_text(&batch_body, id);
+                let attempt = batch.attempts + 1;
+                (&*webhook.definition, webhook.revision, id_text, attempt, batch_body.as_slice())
             }
         };
         definition.head.write_request(
             out,
             &Request {
-                id_text: payload::id_text(body, event_id),
+                id_text,
                 attempt,
                 body,
                 signature: definition.signing.as_ref(),
@@ -290,6 +317,7 @@ impl Shard {
         if connection.answered > 0 || place > 0 {
             self.totals().connections_reused.add(1);
         }
+        self.keep_batch_body(batch_body);
         Some(revision)
     }
 
@@ -363,7 +391,7 @@ impl Shard {
         let reusable = response.keep_alive
             && !is_early
             && !is_over
-            && matches!(connection.exchanges[0].job, Job::Lane(_));
+            && connection.exchanges[0].job.load().is_some();
         if !reusable {
             self.end_connection(now, index, Ok(response));
             return false;
@@ -391,9 +419,9 @@ impl Shard {
         let is_turn = turn(connection.answered) != turn(answered_before);
         connection.closing |= gives_way && is_turn;
         while self.connections[index].has_room(pipeline)
-            && let Some(lane) = self.next_lane(now, endpoint)
+            && let Some(load) = self.next_load(now, endpoint)
         {
-            self.assign(now, index as u32, lane);
+            self.assign(now, index as u32, load);
         }
         let connection = &mut self.connections[index];
         if !connection.exchanges.is_empty() {
@@ -441,7 +469,7 @@ impl Shard {
         // have been answered; it goes out again at once, and is not counted.
         let stale = connection.answered > 0 && !connection.reader.has_started();
         match &connection.exchanges[0].job {
-            Job::Lane(_) if stale && outcome.is_err() => self.send_again(now.tick, index),
+            Job::Load(_) if stale && outcome.is_err() => self.send_again(now.tick, index),
             _ => self.end_connection(now, index, outcome),
         }
     }
@@ -499,12 +527,9 @@ impl Shard {
         outcome: Result<Response, Failure>,
         snippet: &[u8],
     ) {
-        let slot = match &job {
-            Job::Lane(lane) => Some(self.lanes[*lane as usize].key.slot as usize),
-            Job::Test(_) => None,
-        };
+        let slot = job.load().map(|load| self.load_slot(load));
         self.settle(now, job, began, outcome, snippet);
-        let webhook = slot.and_then(|slot| self.webhooks[slot].as_ref());
+        let webhook = slot.and_then(|slot| self.webhooks[slot as usize].as_ref());
         if let Some(elsewhere) = webhook.map(|webhook| webhook.endpoint).filter(|&e| e != endpoint)
         {
             self.pump(now.tick, elsewhere);

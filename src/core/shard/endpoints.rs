@@ -34,6 +34,12 @@ pub(super) struct EndpointState {
 }
 
 impl EndpointState {
+    /// Host and port, for people.
+    pub(super) fn address(&self) -> String {
+        let endpoint = &self.key.target.endpoint;
+        format!("{}:{}", endpoint.host, endpoint.port)
+    }
+
     /// Requests that one connection may carry at once.
     pub(super) fn pipeline(&self) -> usize {
         self.key.pipeline as usize
@@ -105,12 +111,12 @@ impl Shard {
 
     /// Sends what can be sent to `endpoint`.
     pub(super) fn pump(&mut self, now: Tick, endpoint: usize) {
-        while self.has_lane(now, endpoint) {
+        while self.has_load(now, endpoint) {
             let open = self.connection_with_room(endpoint);
             let Some(index) = open.or_else(|| self.open_connection(endpoint)) else { return };
-            match self.next_lane(now, endpoint) {
-                Some(lane) => self.assign(now, index, lane),
-                None => debug_assert!(false, "has_lane said there is one"),
+            match self.next_load(now, endpoint) {
+                Some(load) => self.assign(now, index, load),
+                None => debug_assert!(false, "has_load said there is one"),
             }
             // One that is being opened asks for its requests when it is open.
             if open.is_some() && self.connections[index as usize].requests_unwritten() == 1 {
@@ -215,6 +221,7 @@ impl Shard {
         state.open += 1;
         let target = state.key.target.clone();
         let connection = self.connection_id(index);
+        self.totals().connections_open.add(1);
         self.actions.push_back(Action::Open { connection, target });
         index
     }
@@ -239,6 +246,7 @@ impl Shard {
     /// Removes a connection. Its exchanges must be looked after.
     pub(super) fn remove_connection(&mut self, index: usize) -> Connection {
         let connection = self.connections.remove(index);
+        self.totals().connections_open.subtract(1);
         let endpoint = &mut self.endpoints[connection.endpoint];
         endpoint.open -= 1;
         endpoint.has_enough = false;

@@ -6,8 +6,10 @@ use super::lanes::{EventRecord, LaneKey};
 use super::settle::TestJob;
 use crate::base::id::EventId;
 use crate::base::limits;
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
+use crate::core::ledger::{Counter, Counters};
+use crate::core::on_full::OnFull;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
 use crate::core::payload;
 use crate::core::snapshot::Definition;
@@ -19,6 +21,13 @@ const SPARE_BODIES_MAX: usize = 1024;
 const TEST_EVENT_NAME: &str = "TEST";
 const TEST_KEY: &[u8] = b"webhook:test";
 
+/// A hash of a number, the same for no two of them (the finalizer of splitmix64).
+pub(super) fn spread(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
 impl Shard {
     /// An accepted event, packed.
     ///
@@ -26,14 +35,15 @@ impl Shard {
     /// When the bytes are not a packed event: a bug of the caller.
     pub fn handle_event(&mut self, now: Now, packed: &[u8]) {
         let event = unpack(packed).expect("events reach a shard packed");
+        self.totals().events_taken_in.add(1);
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.snapshot.matcher.find(event.event, event.key, &mut matched);
         let mut record = None;
         for &slot in &matched {
-            if self.accepts(slot, &event.stamp) {
-                let record = *record.get_or_insert_with(|| self.add_event(&event));
-                self.add_delivery(slot, event.stamp.key_hash, record);
+            if self.accepts(now, slot, &event.stamp) {
+                let record = *record.get_or_insert_with(|| self.add_event(now, &event));
+                self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
             }
         }
         // Pumped after the whole fan-out: a finished event must not go before it is complete.
@@ -47,7 +57,7 @@ impl Shard {
     }
 
     /// Whether the event is for the webhook, and the webhook has room for it.
-    fn accepts(&self, slot: u32, stamp: &Stamp) -> bool {
+    fn accepts(&mut self, now: Now, slot: u32, stamp: &Stamp) -> bool {
         let Some(webhook) = self.webhooks.get(slot as usize).and_then(Option::as_ref) else {
             return false;
         };
@@ -58,40 +68,88 @@ impl Shard {
             return false;
         }
         // A full queue turns away only events that were accepted knowing that (`may_drop`);
-        // what was accepted while there was room is taken, up to a ring of it.
-        let room = !(stamp.may_drop && ledger.is_full());
+        // what was accepted while there was room is taken, up to a ring of it. One that takes the
+        // place of another needs no room.
+        let room = !(stamp.may_drop && ledger.is_full())
+            || webhook.definition.coalesce
+                && self.replaceable(LaneKey::new(slot, stamp.key_hash)).is_some();
         if !room {
             let worker = self.config.worker;
             for counters in [ledger.counters(worker), &self.totals().deliveries] {
                 counters.triggered.add(1);
                 counters.dropped.add(1);
             }
+            self.notice_dropped(now.tick, slot);
         }
         room
     }
 
-    fn add_event(&mut self, event: &PackedEvent<'_>) -> u32 {
+    fn add_event(&mut self, now: Now, event: &PackedEvent<'_>) -> u32 {
         let id = self.next_id();
         let body = &mut self.body;
         body.clear();
         payload::write_event_with(&mut self.times, body, id, event.event.name(), event);
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
         let buffer = self.spare_bodies.pop().unwrap_or_default();
-        let record = EventRecord::new(id.sequence, event.event, buffer, body, key);
+        let waited_us = now.unix_us.saturating_sub(event.stamp.timestamp_us);
+        let since = Tick(now.tick.0.saturating_sub(waited_us));
+        let record = EventRecord::new(id.sequence, event.event, since, buffer, body, key);
         if body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
             *body = Vec::new();
         }
         self.events.insert(record) as u32
     }
 
-    fn add_delivery(&mut self, slot: u32, key_hash: u64, event: u32) {
-        self.append_delivery(LaneKey::new(slot, key_hash), event, 0);
+    fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let key = match webhook.definition.ordered {
+            true => LaneKey::new(slot, key_hash),
+            // A lane of its own: nothing waits for it, and it for nothing.
+            false => LaneKey::new(slot, spread(self.events[event as usize].sequence)),
+        };
+        self.join_lane(now, key, event, |counters| &counters.triggered);
+    }
+
+    /// Puts an event into a lane: at its end, or in the place of one that it makes needless. Counts
+    /// it where it `came_from`, and keeps the bound of the webhook's queue.
+    #[inline]
+    pub(super) fn join_lane(
+        &mut self,
+        now: Tick,
+        key: LaneKey,
+        event: u32,
+        came_from: impl Fn(&Counters) -> &Counter,
+    ) {
+        let slot = key.slot;
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let (coalesces, on_full) = (webhook.definition.coalesce, webhook.definition.on_full);
+        if coalesces && let Some(delivery) = self.replaceable(key) {
+            self.replace_event(delivery, event);
+            if on_full == OnFull::DropOldest {
+                self.note_youngest(slot, delivery);
+            }
+            self.count_coalesced(slot, came_from);
+            return;
+        }
+        let delivery = self.append_delivery(now, key, event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
-            counters.triggered.add(1);
+            came_from(counters).add(1);
             counters.pending.add(1);
         }
-        self.update_full(slot);
+        match on_full {
+            OnFull::DropOldest => self.make_room(now, slot, delivery),
+            OnFull::Reject | OnFull::Wait => self.update_full(slot),
+        }
+    }
+
+    /// Counts an event because of which one gave way: another one of its key, or itself.
+    pub(super) fn count_coalesced(&self, slot: u32, came_from: impl Fn(&Counters) -> &Counter) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            came_from(counters).add(1);
+            counters.coalesced.add(1);
+        }
     }
 
     pub(super) fn next_id(&mut self) -> EventId {

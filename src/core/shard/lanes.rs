@@ -1,7 +1,9 @@
 //! Lanes: one chain of deliveries per (webhook, key), linked through slabs.
 
 use super::Shard;
+use super::webhooks::WebhookState;
 use crate::base::id::EventId;
+use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
 use crate::core::replay::KeptEvent;
 use std::num::NonZeroU32;
@@ -9,7 +11,7 @@ use std::num::NonZeroU32;
 // What a pending delivery takes beside its body and its place in the index of lanes (P6).
 const _: () = assert!(size_of::<Option<EventRecord>>() == 48);
 const _: () = assert!(size_of::<Option<Delivery>>() == 16);
-const _: () = assert!(size_of::<Option<Lane>>() == 32);
+const _: () = assert!(size_of::<Option<Lane>>() == 36);
 
 /// No index: the end of a chain.
 pub(super) const NONE: u32 = u32::MAX;
@@ -51,6 +53,8 @@ pub(super) struct EventRecord {
     /// Deliveries that refer to it.
     references: u32,
     pub(super) kind: WebhookEvent,
+    /// The tick that it is from, in 48 bits, so that it fits in beside the kind: nine years.
+    since: [u16; 3],
     is_replayed: bool,
 }
 
@@ -62,6 +66,7 @@ impl EventRecord {
     pub(super) fn new(
         sequence: u64,
         kind: WebhookEvent,
+        since: Tick,
         mut buffer: Vec<u8>,
         body: &[u8],
         key: &[u8],
@@ -72,15 +77,18 @@ impl EventRecord {
         buffer.reserve_exact(body.len() + key.len());
         buffer.extend_from_slice(body);
         buffer.extend_from_slice(key);
-        EventRecord { sequence, buffer, body_bytes, references: 0, kind, is_replayed: false }
+        let since = [0, 16, 32].map(|shift| (since.0 >> shift) as u16);
+        let (references, is_replayed) = (0, false);
+        EventRecord { sequence, buffer, body_bytes, references, kind, since, is_replayed }
     }
 
-    /// An event that is sent again, with the id it had; `order` is its place now.
-    pub(super) fn replayed(order: u64, event: &KeptEvent) -> Self {
+    /// An event that is sent again, with the id it had; `order` is its place now, and it counts as
+    /// one that happens at `now`: how far behind the webhook is, is not the fault of what died.
+    pub(super) fn replayed(order: u64, now: Tick, event: &KeptEvent) -> Self {
         let mut tail = event.key.clone();
         tail.extend_from_slice(&event.id.boot.to_le_bytes());
         tail.extend_from_slice(&event.id.sequence.to_le_bytes());
-        let record = EventRecord::new(order, event.event, Vec::new(), &event.body, &tail);
+        let record = EventRecord::new(order, event.event, now, Vec::new(), &event.body, &tail);
         EventRecord { is_replayed: true, ..record }
     }
 
@@ -105,6 +113,12 @@ impl EventRecord {
             tail[at..at + 8].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
         };
         EventId { boot: number(0), sequence: number(8) }
+    }
+
+    /// When it happened; not before the engine's start. When it was taken up, if it is replayed.
+    pub(super) fn since(&self) -> Tick {
+        let [low, middle, high] = self.since.map(u64::from);
+        Tick(high << 32 | middle << 16 | low)
     }
 
     /// The bytes that are sent and signed: the same on every attempt (DEL-3).
@@ -137,6 +151,11 @@ impl Delivery {
         self.next_attempt.get() - 1
     }
 
+    /// The one behind it in its lane.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
     /// Counts an attempt.
     pub(super) fn count_attempt(&mut self) {
         self.next_attempt = self.next_attempt.saturating_add(1);
@@ -152,6 +171,8 @@ pub(super) enum LaneState {
     InFlight,
     /// Its head waits for its retry.
     Waiting,
+    /// Its first deliveries are in a batch, wherever that is.
+    Batched,
 }
 
 /// The deliveries of one (webhook, key), in order.
@@ -161,8 +182,12 @@ pub(super) struct Lane {
     head: u32,
     tail: u32,
     pub(super) state: LaneState,
-    /// The next one in the webhook's ready list.
+    /// Of a webhook that makes batches: how many deliveries its batch has taken, or, in the ready
+    /// list, how many are counted as ready. Otherwise 0.
+    pub(super) counted: u16,
+    /// Its neighbours in the webhook's ready list.
     next_ready: u32,
+    previous_ready: u32,
     /// Tells the lane from an earlier one with the same index, for timers.
     pub(super) generation: u32,
 }
@@ -195,49 +220,123 @@ impl ReadyList {
 
 impl Shard {
     /// Puts a delivery at the end of its lane, which comes into being if need be.
-    pub(super) fn append_delivery(&mut self, key: LaneKey, event: u32, attempts: u32) {
-        self.events[event as usize].references += 1;
+    pub(super) fn append_delivery(
+        &mut self,
+        now: Tick,
+        key: LaneKey,
+        event: u32,
+        attempts: u32,
+    ) -> u32 {
+        let record = &mut self.events[event as usize];
+        record.references += 1;
+        let (sequence, since) = (record.sequence, record.since());
+        self.note_pending(key.slot, sequence, since);
         let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
         let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
         let delivery = self.deliveries.insert(delivery) as u32;
-        let known = self.lane_index.find(key.hash(), |&lane| self.lanes[lane as usize].key == key);
-        let lane = match known {
-            Some(&lane) => {
+        let lane = match self.lane_of(key) {
+            Some(lane) => {
                 let tail = std::mem::replace(&mut self.lanes[lane as usize].tail, delivery);
                 self.deliveries[tail as usize].next = delivery;
+                self.count_joined(now, lane);
                 lane
             }
-            None => self.add_lane(key, delivery),
+            None => self.add_lane(now, key, delivery),
         };
         self.deliveries[delivery as usize].lane = lane;
+        delivery
     }
 
-    fn add_lane(&mut self, key: LaneKey, delivery: u32) -> u32 {
+    /// `COALESCE latest`: the newest delivery of a lane, if it may give way to a newer one.
+    pub(super) fn replaceable(&self, key: LaneKey) -> Option<u32> {
+        let lane = self.lane_of(key)?;
+        let tail = self.lanes[lane as usize].tail;
+        let is_under_way = self.chain(lane).take(self.under_way(lane)).any(|found| found == tail);
+        (!is_under_way).then_some(tail)
+    }
+
+    /// The newest delivery of a lane.
+    pub(super) fn lane_tail(&self, lane: u32) -> u32 {
+        self.lanes[lane as usize].tail
+    }
+
+    /// Puts a newer event in the place of a delivery's.
+    pub(super) fn replace_event(&mut self, delivery: u32, event: u32) {
+        self.events[event as usize].references += 1;
+        let delivery = &mut self.deliveries[delivery as usize];
+        delivery.next_attempt = NonZeroU32::MIN;
+        let (replaced, lane) = (std::mem::replace(&mut delivery.event, event), delivery.lane);
+        let slot = self.lanes[lane as usize].key.slot;
+        let (sequence, since) =
+            (self.events[event as usize].sequence, self.events[event as usize].since());
+        self.note_pending(slot, sequence, since);
+        let replaced = self.release_event(replaced);
+        self.note_ended(slot, replaced);
+    }
+
+    /// How many deliveries of a lane, from its head on, are on a connection or in a batch.
+    pub(super) fn under_way(&self, lane: u32) -> usize {
+        let lane = &self.lanes[lane as usize];
+        match lane.state {
+            LaneState::Ready | LaneState::Waiting => 0,
+            LaneState::InFlight => 1,
+            LaneState::Batched => usize::from(lane.counted),
+        }
+    }
+
+    /// Takes a delivery out of its lane; `before` is the one before it there.
+    pub(super) fn unchain(&mut self, lane: u32, before: Option<u32>, delivery: u32) {
+        let removed = self.deliveries.remove(delivery as usize);
+        match before {
+            Some(before) => self.deliveries[before as usize].next = removed.next,
+            None => self.lanes[lane as usize].head = removed.next,
+        }
+        if removed.next == NONE {
+            self.lanes[lane as usize].tail = before.unwrap_or(NONE);
+        }
+        let sequence = self.release_event(removed.event);
+        self.note_ended(self.lanes[lane as usize].key.slot, sequence);
+    }
+
+    /// The lane of a (webhook, key), if it has deliveries.
+    pub(super) fn lane_of(&self, key: LaneKey) -> Option<u32> {
+        let is_it = |&lane: &u32| self.lanes[lane as usize].key == key;
+        self.lane_index.find(key.hash(), is_it).copied()
+    }
+
+    fn add_lane(&mut self, now: Tick, key: LaneKey, delivery: u32) -> u32 {
         let lane = Lane {
             key,
             head: delivery,
             tail: delivery,
-            state: LaneState::Waiting,
+            state: LaneState::Ready,
+            counted: 0,
             next_ready: NONE,
+            previous_ready: NONE,
             generation: self.next_generation(),
         };
         let index = self.lanes.insert(lane) as u32;
         let lanes = &self.lanes;
         self.lane_index.insert_unique(key.hash(), index, |&lane| lanes[lane as usize].key.hash());
-        self.ready_at_end(index);
+        self.ready_at_end(now, index);
         index
     }
 
-    /// Takes the head off `lane`; the rest is ready, or the lane ends.
-    pub(super) fn finish_head(&mut self, lane: u32) {
-        let head = self.lanes[lane as usize].head;
-        let delivery = self.deliveries.remove(head as usize);
-        self.release_event(delivery.event);
-        if delivery.next == NONE {
+    /// Takes the first `count` deliveries off `lane`; the rest is ready, or the lane ends.
+    pub(super) fn finish_heads(&mut self, now: Tick, lane: u32, count: NonZeroU32) {
+        let slot = self.make_ready(lane);
+        let mut next = self.lanes[lane as usize].head;
+        for _ in 0..count.get() {
+            let delivery = self.deliveries.remove(next as usize);
+            let sequence = self.release_event(delivery.event);
+            self.note_ended(slot, sequence);
+            next = delivery.next;
+        }
+        if next == NONE {
             self.end_lane(lane);
         } else {
-            self.lanes[lane as usize].head = delivery.next;
-            self.ready_at_end(lane);
+            self.lanes[lane as usize].head = next;
+            self.ready_at_end(now, lane);
         }
     }
 
@@ -255,7 +354,7 @@ impl Shard {
         count
     }
 
-    fn end_lane(&mut self, lane: u32) -> Lane {
+    pub(super) fn end_lane(&mut self, lane: u32) -> Lane {
         let ended = self.lanes.remove(lane as usize);
         if let Ok(entry) = self.lane_index.find_entry(ended.key.hash(), |&known| known == lane) {
             entry.remove();
@@ -263,53 +362,97 @@ impl Shard {
         ended
     }
 
-    fn release_event(&mut self, event: u32) {
+    /// Gives the event's number.
+    fn release_event(&mut self, event: u32) -> u64 {
         let record = &mut self.events[event as usize];
+        let sequence = record.sequence;
         record.references -= 1;
         if record.references == 0 {
             let record = self.events.remove(event as usize);
             self.spare_body(record.buffer);
         }
+        sequence
+    }
+
+    /// Gives the slot of the lane's webhook.
+    #[inline]
+    pub(super) fn make_ready(&mut self, lane: u32) -> u32 {
+        let lane = &mut self.lanes[lane as usize];
+        let slot = lane.key.slot;
+        if std::mem::replace(&mut lane.state, LaneState::Ready) == LaneState::Waiting {
+            self.note_unblocked(slot, 1);
+        }
+        slot
     }
 
     /// Links `lane` at the end of its webhook's ready list.
-    pub(super) fn ready_at_end(&mut self, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
-        self.lanes[lane as usize].state = LaneState::Ready;
+    pub(super) fn ready_at_end(&mut self, now: Tick, lane: u32) {
+        let slot = self.make_ready(lane);
         self.lanes[lane as usize].next_ready = NONE;
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        match webhook.ready.tail {
+        let tail = std::mem::replace(&mut webhook.ready.tail, lane);
+        match tail {
             NONE => webhook.ready.head = lane,
             tail => self.lanes[tail as usize].next_ready = lane,
         }
-        webhook.ready.tail = lane;
-        self.list_webhook(slot);
+        self.lanes[lane as usize].previous_ready = tail;
+        self.ready_listed(now, slot, lane);
     }
 
     /// Links `lane` at the front of its webhook's ready list.
-    pub(super) fn ready_at_front(&mut self, lane: u32) {
-        let slot = self.lanes[lane as usize].key.slot;
+    pub(super) fn ready_at_front(&mut self, now: Tick, lane: u32) {
+        let slot = self.make_ready(lane);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        self.lanes[lane as usize].state = LaneState::Ready;
-        self.lanes[lane as usize].next_ready = webhook.ready.head;
-        webhook.ready.head = lane;
-        if webhook.ready.tail == NONE {
-            webhook.ready.tail = lane;
+        let head = std::mem::replace(&mut webhook.ready.head, lane);
+        self.lanes[lane as usize].next_ready = head;
+        self.lanes[lane as usize].previous_ready = NONE;
+        match head {
+            NONE => webhook.ready.tail = lane,
+            head => self.lanes[head as usize].previous_ready = lane,
+        }
+        self.ready_listed(now, slot, lane);
+    }
+
+    fn ready_listed(&mut self, now: Tick, slot: u32, lane: u32) {
+        if self.webhooks[slot as usize].as_ref().is_some_and(WebhookState::makes_batches) {
+            self.count_ready(now, lane);
         }
         self.list_webhook(slot);
+    }
+
+    /// The first lane of the ready list of `slot`.
+    pub(super) fn first_ready(&self, slot: u32) -> Option<u32> {
+        let lane = self.webhooks[slot as usize].as_ref()?.ready.head;
+        (lane != NONE).then_some(lane)
+    }
+
+    /// All lanes of the ready list of `slot`, for a change of the webhook.
+    pub(super) fn ready_lanes(&self, slot: u32) -> Vec<u32> {
+        let first = self.first_ready(slot);
+        let next = |lane: &u32| Some(self.lanes[*lane as usize].next_ready).filter(|&n| n != NONE);
+        std::iter::successors(first, next).collect()
     }
 
     /// Takes the first lane off the ready list of `slot`.
     pub(super) fn pop_ready(&mut self, slot: u32) -> Option<u32> {
-        let webhook = self.webhooks[slot as usize].as_mut()?;
-        let lane = webhook.ready.head;
-        if lane == NONE {
-            return None;
-        }
-        webhook.ready.head = self.lanes[lane as usize].next_ready;
-        if webhook.ready.head == NONE {
-            webhook.ready.tail = NONE;
-        }
+        let lane = self.first_ready(slot)?;
+        self.unlink_ready(lane);
         Some(lane)
+    }
+
+    /// Takes a lane out of its webhook's ready list.
+    pub(super) fn unlink_ready(&mut self, lane: u32) {
+        let state = &self.lanes[lane as usize];
+        let (slot, next, previous) = (state.key.slot, state.next_ready, state.previous_ready);
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        match previous {
+            NONE => webhook.ready.head = next,
+            previous => self.lanes[previous as usize].next_ready = next,
+        }
+        match next {
+            NONE => webhook.ready.tail = previous,
+            next => self.lanes[next as usize].previous_ready = previous,
+        }
+        self.uncount_ready(lane);
     }
 }

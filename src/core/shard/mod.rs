@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! handle_event ──▶ lanes: one chain of deliveries per (webhook, key), ORD-1
-//!                    │ a lane whose head may be sent is linked into its webhook's ready list
+//!                    │ a lane whose head may be sent is linked into its webhook's ready list;
+//!                    │ a request carries such a head, or a batch of many
 //!                    ▼
 //!                  webhook: ready lanes, window of deliveries in flight, ORD-2
 //!                    │ a webhook that may send stands in its endpoint's queue
@@ -20,10 +21,16 @@
 //! costs the others nothing. What is looked through, now and then, are connections (when a
 //! deadline has passed, or the bound of connections is reached) and webhooks (when one changes).
 
+mod ages;
+mod batches;
 mod connections;
 mod endpoints;
 mod intake;
 mod lanes;
+mod load;
+mod measures;
+mod notices;
+mod overflow;
 mod replay;
 mod salvage;
 mod settle;
@@ -32,6 +39,7 @@ mod timers;
 mod webhooks;
 
 pub use connections::{Closed, ConnectionId, Step, Target};
+pub use notices::{Notice, NoticeKind};
 pub use settle::TestOutcome;
 
 use super::ledger::Counters;
@@ -40,10 +48,12 @@ use super::snapshot::Snapshot;
 use super::timestamp::TimeWriter;
 use crate::base::random::Random;
 use crate::base::time::Tick;
+use batches::Batch;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
 use hashbrown::HashTable;
 use lanes::{Delivery, EventRecord, Lane};
+use notices::Notices;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -92,6 +102,10 @@ pub struct Totals {
     pub restarts: super::ledger::Counter,
     /// Accepted events that broke the worker twice and were given up.
     pub events_abandoned: super::ledger::Counter,
+    /// Connections that are open, those included that are being opened.
+    pub connections_open: super::ledger::Counter,
+    /// Events that were taken out of the ring.
+    pub events_taken_in: super::ledger::Counter,
 }
 
 impl Shared {
@@ -122,6 +136,8 @@ pub enum Action {
     Close(ConnectionId),
     /// There is room again in a queue that was full: wake the callers that wait.
     RoomMade,
+    /// Something that operators should read in the log.
+    Notice(Box<Notice>),
 }
 
 /// One worker's engine. See the module's documentation.
@@ -135,6 +151,7 @@ pub struct Shard {
     events: Slab<EventRecord>,
     deliveries: Slab<Delivery>,
     lanes: Slab<Lane>,
+    batches: Slab<Batch>,
     /// Finds the lane of a (webhook, key). Only lanes with deliveries exist.
     lane_index: HashTable<u32>,
     endpoints: Slab<EndpointState>,
@@ -153,6 +170,7 @@ pub struct Shard {
     times: TimeWriter,
     /// The body that is being written.
     body: Vec<u8>,
+    notices: Notices,
     /// Kept events that are being sent again.
     replays: Slab<Replay>,
 }
@@ -169,6 +187,7 @@ impl Shard {
             events: Slab::new(),
             deliveries: Slab::new(),
             lanes: Slab::new(),
+            batches: Slab::new(),
             lane_index: HashTable::new(),
             endpoints: Slab::new(),
             connections: Slab::new(),
@@ -183,6 +202,7 @@ impl Shard {
             spare_bodies: Vec::new(),
             times: TimeWriter::new(),
             body: Vec::new(),
+            notices: Notices::default(),
             replays: Slab::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);

@@ -1,36 +1,45 @@
 //! Dead deliveries: kept when they are given up, and sent again when somebody asks for it.
 
 use super::Shard;
+use super::intake::spread;
 use super::lanes::{EventRecord, LaneKey};
+use super::load::Load;
+use super::settle::Ended;
+use crate::base::id::EventId;
 use crate::base::limits;
-use crate::base::time::Tick;
+use crate::base::time::{Now, Tick};
 use crate::core::dead_letters::{DeadLetter, DeadReason};
-use crate::core::ledger::{AttemptRecord, WebhookStatus};
+use crate::core::ledger::{Counter, Counters, WebhookStatus};
 use crate::core::replay::{KeptEvent, Replay};
 
 impl Shard {
-    /// Keeps the head of `lane`, which is given up: `last` is its last attempt.
-    pub(super) fn keep_dead(&self, lane: u32, last: &AttemptRecord, reason: DeadReason) {
-        let lane = &self.lanes[lane as usize];
-        let event = &self.events[self.deliveries[lane.head() as usize].event as usize];
-        let Some(webhook) = &self.webhooks[lane.key.slot as usize] else { return };
-        let letter = DeadLetter {
-            kept: KeptEvent {
-                id: last.id,
-                event: event.kind,
-                key: event.key().to_vec(),
-                key_hash: lane.key.key_hash(),
-                body: event.body().to_vec(),
-            },
-            worker: self.config.worker,
-            attempts: last.attempt,
-            status: last.status,
-            failure: last.failure,
-            reason,
-            at_us: last.at_us,
-            replaying: false,
-        };
-        webhook.definition.ledger.dead().push(letter);
+    /// Keeps what `load` carries, which is given up with the attempt that `last` was: each event of
+    /// a batch with its own bytes, so that it can be sent again in whatever way its webhook sends
+    /// then.
+    #[cold]
+    pub(super) fn keep_dead(&self, now: Now, load: Load, last: &Ended, reason: DeadReason) {
+        let Some(webhook) = &self.webhooks[self.load_slot(load) as usize] else { return };
+        for delivery in self.load_chain(load) {
+            let delivery = &self.deliveries[delivery as usize];
+            let event = &self.events[delivery.event as usize];
+            let letter = DeadLetter {
+                kept: KeptEvent {
+                    id: event.id(self.config.boot),
+                    event: event.kind,
+                    key: event.key().to_vec(),
+                    key_hash: self.lanes[delivery.lane as usize].key.key_hash(),
+                    body: event.body().to_vec(),
+                },
+                worker: self.config.worker,
+                attempts: last.attempts,
+                status: last.status,
+                failure: last.failure,
+                reason,
+                at_us: now.unix_us,
+                replaying: false,
+            };
+            webhook.definition.ledger.dead().push(letter);
+        }
     }
 
     /// Sends kept events again, one after the other at the replay's rate. Each joins the end of
@@ -53,7 +62,7 @@ impl Shard {
             return;
         };
         let interval_us = replay.interval_us;
-        let next = if ledger.is_full() {
+        let next = if ledger.has_no_room() {
             now.plus_ms(limits::REPLAY_FULL_PAUSE_MS)
         } else {
             if let Some(event) = replay.take_next() {
@@ -68,21 +77,41 @@ impl Shard {
         }
     }
 
-    /// Puts a kept event at the end of its lane.
+    /// Puts a kept event at the end of its lane. With `COALESCE` it never takes the place of a newer
+    /// event of its key, and never goes out after one that is still pending: it gives way, counted.
     fn take_up(&mut self, now: Tick, slot: u32, event: KeptEvent) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let (coalesces, ordered) = (webhook.definition.coalesce, webhook.definition.ordered);
+        let came_from: fn(&Counters) -> &Counter = |counters| &counters.replayed;
         // Its place among the others is the one of an event that is triggered now.
         let order = self.next_id().sequence;
-        let record = EventRecord::replayed(order, &event);
-        let record = self.events.insert(record) as u32;
-        self.append_delivery(LaneKey::new(slot, event.key_hash), record, 0);
-        let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
-            counters.replayed.add(1);
-            counters.pending.add(1);
+        let key = LaneKey::new(slot, if ordered { event.key_hash } else { spread(order) });
+        if coalesces && self.newest_of(key).is_some_and(|newest| !self.is_newer(event.id, newest)) {
+            self.count_coalesced(slot, came_from);
+            return;
         }
+        let record = EventRecord::replayed(order, now, &event);
+        let record = self.events.insert(record) as u32;
+        self.join_lane(now, key, record, came_from);
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let endpoint = webhook.endpoint;
-        self.update_full(slot);
         self.pump(now, endpoint);
+    }
+
+    /// The id of the last event of a lane.
+    fn newest_of(&self, key: LaneKey) -> Option<EventId> {
+        let newest = self.lane_tail(self.lane_of(key)?);
+        let event = self.deliveries[newest as usize].event;
+        Some(self.events[event as usize].id(self.config.boot))
+    }
+
+    /// Whether an event happened after another one of its key. Boots are not ordered; what happened
+    /// in this one is newer than everything that did not.
+    fn is_newer(&self, id: EventId, than: EventId) -> bool {
+        match id.boot == than.boot {
+            true => id.sequence > than.sequence,
+            false => than.boot != self.config.boot,
+        }
     }
 
     /// Takes over the replays of a shard that broke down.

@@ -1,9 +1,11 @@
 //! A worker broke down: what was accepted is carried over into a fresh shard.
 
+use super::batches::Filling;
 use super::connections::Job;
 use super::lanes::{LaneKey, LaneState, ReadyList};
+use super::load::Load;
 use super::{Action, Shard, ShardConfig};
-use crate::base::time::Now;
+use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::stages::TestStages;
 use std::collections::HashMap;
@@ -36,10 +38,10 @@ impl Shard {
             let event = *moved
                 .entry(old)
                 .or_insert_with(|| fresh.events.insert(self.events[old as usize].copied()) as u32);
-            fresh.append_delivery(key, event, attempts);
+            fresh.append_delivery(now.tick, key, event, attempts);
         }
         fresh.recount();
-        fresh.keep_waiting(&self);
+        fresh.keep_waiting(now.tick, &self);
         self.fail_tests(now, &mut fresh);
         fresh.take_over_replays(now.tick, &mut self);
         fresh.totals().restarts.add(1);
@@ -49,10 +51,10 @@ impl Shard {
 
     /// Retries wait as long as they would have, and endpoints that asked for a pause get it: a
     /// breakdown must not turn into a storm.
-    fn keep_waiting(&mut self, old: &Shard) {
+    fn keep_waiting(&mut self, now: Tick, old: &Shard) {
         for (slot, webhook) in self.webhooks.iter_mut().enumerate() {
             let Some(webhook) = webhook else { continue };
-            webhook.ready = ReadyList::default();
+            (webhook.ready, webhook.filling) = (ReadyList::default(), Filling::default());
             if let Some(Some(old)) = old.webhooks.get(slot)
                 && old.definition.id == webhook.definition.id
             {
@@ -60,22 +62,44 @@ impl Shard {
                 self.timers.hold_over(old.hold_until, slot as u32);
             }
         }
+        self.keep_batches(old);
         let due = old.retries_due();
         for lane in self.lanes.iter().map(|(index, _)| index as u32).collect::<Vec<_>>() {
             let state = &mut self.lanes[lane as usize];
+            if state.state == LaneState::Batched {
+                continue;
+            }
+            state.counted = 0;
             match due.get(&state.key) {
                 Some(&at) => {
                     state.state = LaneState::Waiting;
                     self.timers.lane_due(at, lane, state.generation);
+                    let slot = state.key.slot;
+                    self.note_blocked(slot, 1);
                 }
-                None => self.ready_at_end(lane),
+                None => self.ready_at_end(now, lane),
             }
         }
         for slot in 0..self.webhooks.len() as u32 {
-            self.update_full(slot);
+            self.change_on_full(slot);
         }
         // The news may have been lost with the old shard's actions.
         self.actions.push_back(Action::RoomMade);
+    }
+
+    /// Batches stay what they are: their ids and their bytes may have been seen.
+    fn keep_batches(&mut self, old: &Shard) {
+        let due = old.batch_retries_due();
+        let mut batches: Vec<_> = old.batches.iter().collect();
+        batches.sort_unstable_by_key(|(_, batch)| std::cmp::Reverse(batch.sequence));
+        for (index, batch) in batches {
+            let Some(adopted) = self.adopt_batch(old, batch) else { continue };
+            match due.get(&(index as u32)) {
+                Some(&at) => self.retry_at(at, Load::Batch(adopted)),
+                // Each goes to the front, so the first of them comes to stand first.
+                None => self.batch_ready(adopted),
+            }
+        }
     }
 
     /// Brings the counts of what is pending and under way back in line with what there is.
@@ -90,10 +114,13 @@ impl Shard {
             if let Some(webhook) = webhook {
                 webhook.counters(worker).pending.set(*pending);
                 webhook.counters(worker).in_flight.set(0);
+                webhook.counters(worker).lanes_blocked.set(0);
             }
         }
         self.totals().deliveries.pending.set(pending.iter().sum());
         self.totals().deliveries.in_flight.set(0);
+        self.totals().deliveries.lanes_blocked.set(0);
+        self.totals().connections_open.set(0);
     }
 
     /// Test deliveries are not sent again: whoever waits for one is told.

@@ -1,7 +1,9 @@
 //! What an attempt's outcome means for its delivery (DEL-2).
 
 use super::connections::{ConnectionId, Job};
-use super::lanes::LaneState;
+use super::lanes::EventRecord;
+use super::load::Load;
+use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::limits;
@@ -9,7 +11,8 @@ use crate::base::time::{Now, Tick};
 use crate::core::dead_letters::DeadReason;
 use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
-use crate::core::ledger::{AttemptRecord, DeliveryOutcome, WebhookStatus};
+use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
+use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
 use crate::core::stages::TestStages;
 use std::sync::Arc;
@@ -68,6 +71,17 @@ enum Verdict {
     Dead,
 }
 
+/// An attempt that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    verdict: Verdict,
+    /// Attempts made and counted, this one included if it counts.
+    pub(super) attempts: u32,
+    pub(super) status: Option<u16>,
+    pub(super) failure: Option<Failure>,
+    latency_us: u64,
+}
+
 const STATUS_GONE: u16 = 410;
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 const STATUS_UNAVAILABLE: u16 = 503;
@@ -93,7 +107,7 @@ impl Shard {
     ) {
         match job {
             Job::Test(test) => self.settle_test(now, *test, began, &outcome, snippet),
-            Job::Lane(lane) => self.settle_lane(now, lane, began, &outcome, snippet),
+            Job::Load(load) => self.settle_load(now, load, began, &outcome, snippet),
         }
     }
 
@@ -119,91 +133,63 @@ impl Shard {
         self.release_endpoint(test.endpoint);
     }
 
-    fn settle_lane(
+    fn settle_load(
         &mut self,
         now: Now,
-        lane: u32,
+        load: Load,
         began: Began,
         outcome: &Result<Response, Failure>,
         snippet: &[u8],
     ) {
-        let slot = self.lanes[lane as usize].key.slot;
-        let delivery = &mut self.deliveries[self.lanes[lane as usize].head() as usize];
+        let slot = self.load_slot(load);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        webhook.in_flight -= 1;
+        let (retries, revision) = (webhook.definition.retry.retries, webhook.revision);
         let failure = failure_of(outcome);
         let verdict = match failure {
             None => Verdict::Delivered,
             Some(Failure::Status(STATUS_GONE)) => Verdict::Gone,
-            Some(_) if delivery.attempts() < webhook.definition.retry.retries => Verdict::Again,
+            Some(_) if self.load_attempts(load) < retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
+        let is_retry = self.load_attempts(load) > 0;
         if verdict != Verdict::Gone {
-            delivery.count_attempt();
+            self.count_attempt(load);
         }
-        let attempts = delivery.attempts();
-        webhook.in_flight -= 1;
-        let event = &self.events[delivery.event as usize];
+        let attempts = self.load_attempts(load);
+        let status = outcome.as_ref().ok().map(|response| response.status);
         let latency_us = now.tick.since_us(began.at);
-        let ledger = &webhook.definition.ledger;
-        let record = AttemptRecord {
-            id: event.id(self.config.boot),
-            event: event.kind,
-            key: Vec::new(),
-            attempt: attempts.max(1),
-            outcome: match verdict {
-                Verdict::Delivered => DeliveryOutcome::Ok,
-                Verdict::Again | Verdict::Gone => DeliveryOutcome::Failed,
-                Verdict::Dead => DeliveryOutcome::Dead,
-            },
-            status: outcome.as_ref().ok().map(|response| response.status),
-            failure,
-            latency_us,
-            at_us: now.unix_us,
-            response: Vec::new(),
-        };
-        ledger.log(self.config.worker).record(&record, event.key(), snippet);
-        if verdict == Verdict::Delivered {
-            ledger.delivered_at(now.unix_us);
-        }
-        let worker = self.config.worker;
-        for counters in [ledger.counters(worker), &self.shared.totals[worker].deliveries] {
-            counters.in_flight.subtract(1);
-            counters.attempts.add(1);
-            match verdict {
-                Verdict::Delivered => {
-                    counters.delivered.add(1);
-                    counters.pending.subtract(1);
-                    counters.latency_us_sum.add(latency_us);
-                }
-                Verdict::Dead => {
-                    counters.failed_attempts.add(1);
-                    counters.dead.add(1);
-                    counters.pending.subtract(1);
-                }
-                Verdict::Again | Verdict::Gone => counters.failed_attempts.add(1),
-            }
+        let ended = Ended { verdict, attempts, status, failure, latency_us };
+        self.log_attempt(now, load, ended, snippet);
+        let counted = verdict != Verdict::Gone;
+        self.measure(
+            load,
+            &Measured { began: began.at, now: now.tick, failure, is_retry, counted },
+        );
+        self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
+        if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
+            self.keep_dead(now, load, &ended, DeadReason::RetriesUsedUp);
+            self.notice_dead_letter(now.tick, load, attempts, failure);
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
-        let speaks_for_it = began.revision == webhook.revision;
+        let speaks_for_it = began.revision == revision;
         if speaks_for_it {
             self.hold_if_asked(now, slot, outcome);
         }
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
-                if verdict == Verdict::Dead {
-                    self.keep_dead(lane, &record, DeadReason::RetriesUsedUp);
-                }
-                self.finish_head(lane);
+                self.finish(now.tick, load);
                 self.update_full(slot);
             }
-            Verdict::Again => self.wait_for_retry(now.tick, slot, lane, attempts),
+            Verdict::Again => self.wait_for_retry(now.tick, slot, load, attempts),
             Verdict::Gone => {
                 if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
                     webhook.definition.ledger.set_status(WebhookStatus::Gone);
+                    self.notice_disabled(now.tick, slot);
                     // Callers that wait for its full queue need not wait for it any more.
                     self.actions.push_back(Action::RoomMade);
                 }
-                self.ready_at_front(lane);
+                self.put_back(now.tick, load);
             }
         }
         // The window has room again for its other lanes, also when it has left the endpoint.
@@ -213,12 +199,75 @@ impl Shard {
         self.list_webhook(slot);
     }
 
-    fn wait_for_retry(&mut self, now: Tick, slot: u32, lane: u32, attempts: u32) {
+    /// Writes an attempt into the delivery log.
+    fn log_attempt(&self, now: Now, load: Load, ended: Ended, snippet: &[u8]) {
+        let Some(webhook) = &self.webhooks[self.load_slot(load) as usize] else { return };
+        let ledger = &webhook.definition.ledger;
+        let batch = self.batch_ref(load);
+        // One record stands for a batch, but of what is given up each must be found.
+        let each = if ended.verdict == Verdict::Dead { usize::MAX } else { 1 };
+        let mut log = ledger.log(self.config.worker);
+        for delivery in self.load_chain(load).take(each) {
+            let event = &self.events[self.deliveries[delivery as usize].event as usize];
+            log.record(&self.attempt_record(now, event, batch, &ended), event.key(), snippet);
+        }
+        if ended.verdict == Verdict::Delivered {
+            ledger.delivered_at(now.unix_us);
+        }
+    }
+
+    fn attempt_record(
+        &self,
+        now: Now,
+        event: &EventRecord,
+        batch: Option<BatchRef>,
+        ended: &Ended,
+    ) -> AttemptRecord {
+        AttemptRecord {
+            id: event.id(self.config.boot),
+            batch,
+            event: event.kind,
+            key: Vec::new(),
+            attempt: ended.attempts.max(1),
+            outcome: match ended.verdict {
+                Verdict::Delivered => DeliveryOutcome::Ok,
+                Verdict::Again | Verdict::Gone => DeliveryOutcome::Failed,
+                Verdict::Dead => DeliveryOutcome::Dead,
+            },
+            status: ended.status,
+            failure: ended.failure,
+            latency_us: ended.latency_us,
+            at_us: now.unix_us,
+            response: Vec::new(),
+        }
+    }
+
+    /// Counts what came of an attempt at `deliveries`.
+    fn count_outcome(&self, slot: u32, verdict: Verdict, deliveries: u64, latency_us: u64) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            counters.in_flight.subtract(deliveries);
+            counters.attempts.add(deliveries);
+            match verdict {
+                Verdict::Delivered => {
+                    counters.delivered.add(deliveries);
+                    counters.pending.subtract(deliveries);
+                    counters.latency_us_sum.add(latency_us * deliveries);
+                }
+                Verdict::Dead => {
+                    counters.failed_attempts.add(deliveries);
+                    counters.dead.add(deliveries);
+                    counters.pending.subtract(deliveries);
+                }
+                Verdict::Again | Verdict::Gone => counters.failed_attempts.add(deliveries),
+            }
+        }
+    }
+
+    fn wait_for_retry(&mut self, now: Tick, slot: u32, load: Load, attempts: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let delay_us = webhook.definition.retry.delay_us(attempts, &mut self.random);
-        let state = &mut self.lanes[lane as usize];
-        state.state = LaneState::Waiting;
-        self.timers.lane_due(Tick(now.0.saturating_add(delay_us)), lane, state.generation);
+        self.retry_at(Tick(now.0.saturating_add(delay_us)), load);
     }
 
     /// Obeys `Retry-After`: nothing is sent to this endpoint before.
@@ -244,7 +293,15 @@ impl Shard {
     /// Brings the full flag of a webhook up to date.
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.definition.ledger.update_full(&self.shared.full_count) {
+        debug_assert_eq!(
+            webhook.ages.count(),
+            webhook.counters(self.config.worker).pending.get(),
+            "a delivery came or went unnoticed"
+        );
+        // One that drops its oldest turns nobody away.
+        if webhook.definition.on_full != OnFull::DropOldest
+            && webhook.definition.ledger.update_full(&self.shared.full_count)
+        {
             self.actions.push_back(Action::RoomMade);
         }
     }

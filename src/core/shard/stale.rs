@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::connections::{Exchange, Job};
+use super::load::Load;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use std::collections::VecDeque;
@@ -20,30 +21,29 @@ impl Shard {
                     self.pump(now.tick, endpoint);
                 }
             }
-            Some(Job::Lane(_)) if connection.answered > 0 => self.send_again(now.tick, index),
+            Some(Job::Load(_)) if connection.answered > 0 => self.send_again(now.tick, index),
             Some(_) => self.end_connection(now, index, Err(Failure::MalformedResponse)),
         }
     }
 
-    /// Moves the oldest lane of a stale connection to a new one, and takes the others back. If the
+    /// Moves the oldest load of a stale connection to a new one, and takes the others back. If the
     /// webhook has been given another endpoint meanwhile, or has been stopped or put on hold, the
-    /// lane waits its turn instead.
+    /// load waits its turn instead.
     pub(super) fn send_again(&mut self, now: Tick, index: usize) {
         let endpoint = self.connections[index].endpoint;
         let mut exchanges = std::mem::take(&mut self.connections[index].exchanges);
-        let lane = match exchanges.front().map(|exchange| &exchange.job) {
-            Some(Job::Lane(lane)) => *lane,
-            _ => return,
+        let Some(load) = exchanges.front().and_then(|exchange| exchange.job.load()) else {
+            return;
         };
-        let slot = self.lanes[lane as usize].key.slot;
+        let slot = self.load_slot(load);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         if webhook.endpoint == endpoint && webhook.is_welcome(now) {
             exchanges.pop_front();
-            self.count_as_resent(slot);
+            self.count_as_resent(load);
             // The new connection is made before the old one goes, so that the endpoint stays.
             let fresh = self.open_connection_now(endpoint);
             self.remove_connection(index);
-            self.assign(now, fresh, lane);
+            self.assign(now, fresh, load);
         } else {
             self.remove_connection(index);
         }
@@ -54,16 +54,16 @@ impl Shard {
         self.pump_starved(now);
     }
 
-    /// Exchanges whose connection has ended before it was their turn: their lanes are the first
+    /// Exchanges whose connection has ended before it was their turn: what they carry is the first
     /// to be sent again. Tests are not sent again; none ever stands behind another exchange.
     pub(super) fn take_back(&mut self, now: Tick, exchanges: VecDeque<Exchange>) {
         let mut endpoints = Vec::new();
         // From the last to the first, so that the first stands first.
         for exchange in exchanges.into_iter().rev() {
-            let Job::Lane(lane) = exchange.job else { continue };
-            let slot = self.lanes[lane as usize].key.slot;
-            self.count_as_resent(slot);
-            self.ready_at_front(lane);
+            let Some(load) = exchange.job.load() else { continue };
+            let slot = self.load_slot(load);
+            self.count_as_resent(load);
+            self.put_back(now, load);
             endpoints.extend(self.webhooks[slot as usize].as_ref().map(|webhook| webhook.endpoint));
         }
         // A webhook may have been given another endpoint meanwhile.
@@ -71,21 +71,22 @@ impl Shard {
         endpoints.into_iter().for_each(|endpoint| self.pump(now, endpoint));
     }
 
-    fn count_as_resent(&mut self, slot: u32) {
+    fn count_as_resent(&mut self, load: Load) {
         let worker = self.config.worker;
+        let (slot, deliveries) = (self.load_slot(load), self.load_deliveries(load));
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight -= 1;
         self.endpoints[webhook.endpoint].has_enough = false;
         for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
-            counters.in_flight.subtract(1);
+            counters.in_flight.subtract(deliveries);
             counters.resent.add(1);
         }
     }
 
     /// Takes back the deliveries of `slot` whose requests have not been written to `endpoint`,
     /// which is its endpoint no more.
-    pub(super) fn withdraw_unwritten(&mut self, slot: u32, endpoint: usize) {
-        let is_of_slot = |lane: u32| self.lanes[lane as usize].key.slot == slot;
+    pub(super) fn withdraw_unwritten(&mut self, now: Tick, slot: u32, endpoint: usize) {
+        let is_of_slot = |load: &Load| self.load_slot(*load) == slot;
         let mut withdrawn = Vec::new();
         let mut connections = Vec::new();
         for (index, connection) in &self.connections {
@@ -93,10 +94,8 @@ impl Shard {
                 continue;
             }
             let before = withdrawn.len();
-            withdrawn.extend(connection.unwritten().filter_map(|exchange| match exchange.job {
-                Job::Lane(lane) if is_of_slot(lane) => Some(lane),
-                _ => None,
-            }));
+            let loads = connection.unwritten().filter_map(|exchange| exchange.job.load());
+            withdrawn.extend(loads.filter(is_of_slot));
             if withdrawn.len() > before {
                 connections.push(index);
             }
@@ -112,12 +111,13 @@ impl Shard {
         }
         let worker = self.config.worker;
         let count = withdrawn.len();
-        withdrawn.into_iter().rev().for_each(|lane| self.ready_at_front(lane));
+        let deliveries: u64 = withdrawn.iter().map(|&load| self.load_deliveries(load)).sum();
+        withdrawn.into_iter().rev().for_each(|load| self.put_back(now, load));
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight -= count as u32;
         self.endpoints[webhook.endpoint].has_enough = false;
         for counters in [webhook.counters(worker), &self.shared.totals[worker].deliveries] {
-            counters.in_flight.subtract(count as u64);
+            counters.in_flight.subtract(deliveries);
         }
     }
 }

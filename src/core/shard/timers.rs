@@ -13,6 +13,10 @@ enum Due {
     Lane { lane: u32, generation: u32 },
     /// A webhook may send again.
     Hold { slot: u32 },
+    /// A batch may be tried again.
+    Batch { batch: u32, generation: u32 },
+    /// What waits for its batch to fill has waited long enough.
+    Fill { slot: u32 },
     /// The next event of a replay.
     Replay { replay: u32 },
 }
@@ -39,6 +43,14 @@ impl Timers {
 
     pub(super) fn hold_over(&mut self, at: Tick, slot: u32) {
         self.heap.push(Reverse((at, Due::Hold { slot })));
+    }
+
+    pub(super) fn batch_due(&mut self, at: Tick, batch: u32, generation: u32) {
+        self.heap.push(Reverse((at, Due::Batch { batch, generation })));
+    }
+
+    pub(super) fn fill_due(&mut self, at: Tick, slot: u32) {
+        self.heap.push(Reverse((at, Due::Fill { slot })));
     }
 
     pub(super) fn replay_due(&mut self, at: Tick, replay: u32) {
@@ -96,11 +108,21 @@ impl Shard {
                             && waiting.state == LaneState::Waiting =>
                     {
                         let slot = waiting.key.slot;
-                        self.ready_at_end(lane);
+                        self.ready_at_end(now.tick, lane);
                         slot
                     }
                     _ => continue,
                 },
+                Due::Batch { batch, generation } => {
+                    match self.handle_batch_due(batch, generation) {
+                        Some(slot) => slot,
+                        None => continue,
+                    }
+                }
+                Due::Fill { slot } => {
+                    self.handle_fill_due(now.tick, slot);
+                    slot
+                }
             };
             let webhook = self.webhooks.get(slot as usize).and_then(Option::as_ref);
             if let Some(endpoint) = webhook.map(|webhook| webhook.endpoint) {
@@ -116,6 +138,16 @@ impl Shard {
             let lane = self.lanes.get(lane as usize)?;
             let is_this = lane.generation == generation && lane.state == LaneState::Waiting;
             is_this.then_some((lane.key, *at))
+        });
+        waiting.collect()
+    }
+
+    /// Until when the batches wait that wait for their retry.
+    pub(super) fn batch_retries_due(&self) -> HashMap<u32, Tick> {
+        let waiting = self.timers.heap.iter().filter_map(|Reverse((at, due))| {
+            let Due::Batch { batch, generation } = *due else { return None };
+            let is_this = self.batches.get(batch as usize)?.generation == generation;
+            is_this.then_some((batch, *at))
         });
         waiting.collect()
     }

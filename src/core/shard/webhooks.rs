@@ -1,7 +1,11 @@
 //! The webhooks a shard serves: which may send, and how a new snapshot changes them.
 
-use super::connections::{Exchange, Job};
+use super::ages::Ages;
+use super::batches::Filling;
+use super::connections::Exchange;
 use super::lanes::ReadyList;
+use super::load::Load;
+use super::overflow::DropQueue;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -17,7 +21,7 @@ pub(super) struct WebhookState {
     /// Counts the changes of its URL and of what it says of itself in requests.
     pub(super) revision: u32,
     pub(super) ready: ReadyList,
-    /// Deliveries on a connection.
+    /// Requests on a connection.
     pub(super) in_flight: u32,
     /// This shard's part of the webhook's concurrency.
     window: u32,
@@ -25,16 +29,37 @@ pub(super) struct WebhookState {
     pub(super) hold_until: Tick,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
+    /// Batches that are made and may be sent, the first one first.
+    pub(super) batches_ready: VecDeque<u32>,
+    /// What there is for the next batch.
+    pub(super) filling: Filling,
+    /// Its deliveries by age, if it drops the oldest.
+    pub(super) drop_queue: DropQueue,
+    /// How old its pending deliveries are.
+    pub(super) ages: Ages,
 }
 
 impl WebhookState {
-    /// How many more deliveries its window allows.
+    /// How many more requests its window allows.
     pub(super) fn room(&self) -> u32 {
         self.window.saturating_sub(self.in_flight)
     }
 
     fn may_send(&self, now: Tick) -> bool {
-        self.in_flight < self.window && !self.ready.is_empty() && self.is_welcome(now)
+        self.in_flight < self.window && self.has_something_due() && self.is_welcome(now)
+    }
+
+    pub(super) fn makes_batches(&self) -> bool {
+        self.definition.batch.is_some()
+    }
+
+    /// Whether something is ready, and need not wait for its batch to fill.
+    fn has_something_due(&self) -> bool {
+        let is_due = match &self.definition.batch {
+            None => !self.ready.is_empty(),
+            Some(policy) => self.filling.is_due(policy),
+        };
+        is_due || !self.batches_ready.is_empty()
     }
 
     /// Whether the endpoint may be sent to: nobody has stopped it, and it has not asked to wait.
@@ -66,7 +91,7 @@ impl Shard {
                 (None, None) => {}
                 (Some(known), Some(wanted)) if Arc::ptr_eq(known, wanted) => {}
                 (Some(known), Some(wanted)) if known.id == wanted.id => {
-                    self.change_webhook(slot as u32, wanted.clone());
+                    self.change_webhook(now, slot as u32, wanted.clone());
                 }
                 (known, wanted) => {
                     if known.is_some() {
@@ -98,10 +123,14 @@ impl Shard {
             window,
             hold_until: Tick::default(),
             listed: false,
+            batches_ready: VecDeque::new(),
+            filling: Filling::default(),
+            drop_queue: DropQueue::default(),
+            ages: Ages::default(),
         });
     }
 
-    fn change_webhook(&mut self, slot: u32, definition: Arc<Definition>) {
+    fn change_webhook(&mut self, now: Tick, slot: u32, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
         let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
@@ -112,6 +141,8 @@ impl Shard {
             webhook.revision = webhook.revision.wrapping_add(1);
             webhook.hold_until = Tick::default();
         }
+        let on_full_changes = webhook.definition.on_full != definition.on_full;
+        let batch_changes = webhook.definition.batch != definition.batch;
         webhook.definition = definition;
         webhook.window = window;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
@@ -120,16 +151,21 @@ impl Shard {
             if std::mem::take(&mut webhook.listed) {
                 self.endpoints[old].queue.retain(|&listed| listed != slot);
             }
-            self.withdraw_unwritten(slot, old);
+            self.withdraw_unwritten(now, slot, old);
+        }
+        if batch_changes {
+            self.recount_ready(now, slot);
+        }
+        if on_full_changes {
+            self.change_on_full(slot);
         }
         self.release_endpoint(old);
     }
 
     /// Ends the connections that carry deliveries of `slot`, which is no more.
     fn cut_connections_of(&mut self, now: Tick, slot: u32) {
-        let is_of_slot = |exchange: &Exchange| match exchange.job {
-            Job::Lane(lane) => self.lanes[lane as usize].key.slot == slot,
-            Job::Test(_) => false,
+        let is_of_slot = |exchange: &Exchange| {
+            exchange.job.load().is_some_and(|load| self.load_slot(load) == slot)
         };
         let carries = |exchanges: &VecDeque<Exchange>| exchanges.iter().any(is_of_slot);
         let cut: Vec<usize> = self
@@ -142,9 +178,8 @@ impl Shard {
         for index in cut {
             others.extend(self.forget_connection(index).exchanges);
         }
-        others.retain(|exchange| match exchange.job {
-            Job::Lane(lane) => self.lanes[lane as usize].key.slot != slot,
-            Job::Test(_) => false,
+        others.retain(|exchange| {
+            exchange.job.load().is_some_and(|load| self.load_slot(load) != slot)
         });
         self.take_back(now, others);
     }
@@ -160,12 +195,16 @@ impl Shard {
             .map(|(index, _)| index as u32)
             .collect();
         let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane)).sum();
-        let in_flight = u64::from(webhook.in_flight);
+        self.batches.retain(|_, batch| batch.slot != slot);
+        let in_flight = webhook.counters(self.config.worker).in_flight.get();
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
             counters.cancelled.add(cancelled);
             counters.pending.subtract(cancelled);
             counters.in_flight.subtract(in_flight);
         }
+        let blocked = &webhook.counters(self.config.worker).lanes_blocked;
+        self.totals().deliveries.lanes_blocked.subtract(blocked.get());
+        blocked.set(0);
         webhook.definition.ledger.retire(&self.shared.full_count);
         self.actions.push_back(Action::RoomMade);
         self.release_endpoint(webhook.endpoint);
@@ -174,7 +213,7 @@ impl Shard {
     /// Puts a webhook that has something to send into its endpoint's queue.
     pub(super) fn list_webhook(&mut self, slot: u32) {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        if !webhook.listed && !webhook.ready.is_empty() {
+        if !webhook.listed && webhook.has_something_due() {
             webhook.listed = true;
             let endpoint = &mut self.endpoints[webhook.endpoint];
             endpoint.queue.push_back(slot);
@@ -182,8 +221,8 @@ impl Shard {
         }
     }
 
-    /// The next lane to send to `endpoint`, taken from the webhooks in turn.
-    pub(super) fn next_lane(&mut self, now: Tick, endpoint: usize) -> Option<u32> {
+    /// What to send to `endpoint` next, taken from the webhooks in turn.
+    pub(super) fn next_load(&mut self, now: Tick, endpoint: usize) -> Option<Load> {
         while let Some(slot) = self.endpoints[endpoint].queue.pop_front() {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { continue };
             webhook.listed = false;
@@ -191,10 +230,10 @@ impl Shard {
                 // It comes back when a delivery ends, the hold is over, or it is enabled.
                 continue;
             }
-            let lane = self.pop_ready(slot);
+            let load = self.take_load(slot);
             self.list_webhook(slot);
-            if lane.is_some() {
-                return lane;
+            if load.is_some() {
+                return load;
             }
         }
         None
@@ -202,7 +241,7 @@ impl Shard {
 
     /// Whether some webhook has something to send to `endpoint` now. Drops those that have not
     /// from its queue.
-    pub(super) fn has_lane(&mut self, now: Tick, endpoint: usize) -> bool {
+    pub(super) fn has_load(&mut self, now: Tick, endpoint: usize) -> bool {
         while let Some(&slot) = self.endpoints[endpoint].queue.front() {
             match &mut self.webhooks[slot as usize] {
                 Some(webhook) if webhook.may_send(now) => return true,

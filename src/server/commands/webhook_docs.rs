@@ -79,6 +79,17 @@ const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
 const BATCH: Argument =
     oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
+const ON_FULL: Argument = oneof(
+    "policy",
+    "ON_FULL",
+    OPTIONAL,
+    &[word("reject", "reject"), word("drop-oldest", "drop-oldest"), word("wait", "wait")],
+);
+const COALESCE: Argument =
+    oneof("coalesce", "COALESCE", OPTIONAL, &[word("latest", "latest"), word("none", "none")]);
+const ORDER: Argument =
+    oneof("order", "ORDER", OPTIONAL, &[word("key", "key"), word("none", "none")]);
+const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
 const WHILE_DISABLED: Argument = oneof(
     "while-disabled",
     "WHILE_DISABLED",
@@ -103,6 +114,10 @@ const CREATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
+    ON_FULL,
+    COALESCE,
+    ORDER,
     WHILE_DISABLED,
 ];
 
@@ -123,6 +138,10 @@ const UPDATE: &[Argument] = &[
     PIPELINE,
     BATCH,
     BATCH_SIZE,
+    BATCH_INTERVAL,
+    ON_FULL,
+    COALESCE,
+    ORDER,
     WHILE_DISABLED,
 ];
 

@@ -5,7 +5,7 @@
 
 use super::parse_number;
 use crate::webhooks::{
-    RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
+    OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
     WhileDisabled,
 };
 
@@ -27,10 +27,14 @@ enum Keyword {
     Pipeline,
     Batch,
     BatchSize,
+    BatchInterval,
+    OnFull,
+    Coalesce,
+    Order,
     WhileDisabled,
 }
 
-const KEYWORDS: [(&str, Keyword); 16] = [
+const KEYWORDS: &[(&str, Keyword)] = &[
     ("URL", Keyword::Url),
     ("PATTERN", Keyword::Pattern),
     ("EVENTS", Keyword::Events),
@@ -46,14 +50,18 @@ const KEYWORDS: [(&str, Keyword); 16] = [
     ("PIPELINE", Keyword::Pipeline),
     ("BATCH", Keyword::Batch),
     ("BATCH_SIZE", Keyword::BatchSize),
+    ("BATCH_INTERVAL", Keyword::BatchInterval),
+    ("ON_FULL", Keyword::OnFull),
+    ("COALESCE", Keyword::Coalesce),
+    ("ORDER", Keyword::Order),
     ("WHILE_DISABLED", Keyword::WhileDisabled),
 ];
 
 impl Keyword {
     fn from_word(word: &[u8], form: Form) -> Option<Keyword> {
         let (_, keyword) =
-            KEYWORDS.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
-        (form == Form::Update || keyword != Keyword::Url).then_some(keyword)
+            KEYWORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
+        (form == Form::Update || *keyword != Keyword::Url).then_some(*keyword)
     }
 
     fn name(self) -> &'static str {
@@ -90,7 +98,12 @@ pub(super) struct Options {
     timeout_ms: Option<u64>,
     concurrency: Option<u32>,
     pipeline: Option<u32>,
-    batch: Option<()>,
+    batch: Option<bool>,
+    batch_size: Option<u32>,
+    batch_interval_ms: Option<u64>,
+    on_full: Option<OnFull>,
+    coalesce: Option<bool>,
+    ordered: Option<bool>,
     while_disabled: Option<WhileDisabled>,
 }
 
@@ -159,9 +172,24 @@ impl Options {
             Keyword::Timeout => set(&mut self.timeout_ms, name, number(name, values[0])?)?,
             Keyword::Concurrency => set(&mut self.concurrency, name, number(name, values[0])?)?,
             Keyword::Pipeline => set(&mut self.pipeline, name, number(name, values[0])?)?,
-            Keyword::Batch => set(&mut self.batch, name, parse_batch(values[0])?)?,
-            Keyword::BatchSize => {
-                return Err("ERR BATCH_SIZE: batches are not yet available".to_owned());
+            Keyword::Batch => set(&mut self.batch, name, yes_or_no(name, values[0])?)?,
+            Keyword::BatchSize => set(&mut self.batch_size, name, number(name, values[0])?)?,
+            Keyword::BatchInterval => {
+                set(&mut self.batch_interval_ms, name, number(name, values[0])?)?;
+            }
+            Keyword::OnFull => {
+                let on_full = OnFull::from_name(values[0])
+                    .ok_or("ERR ON_FULL is reject, drop-oldest or wait")?;
+                set(&mut self.on_full, name, on_full)?;
+            }
+            Keyword::Coalesce => {
+                let coalesce =
+                    one_of(values[0], "latest", "none").ok_or("ERR COALESCE is latest or none")?;
+                set(&mut self.coalesce, name, coalesce)?;
+            }
+            Keyword::Order => {
+                let ordered = one_of(values[0], "key", "none").ok_or("ERR ORDER is key or none")?;
+                set(&mut self.ordered, name, ordered)?;
             }
             Keyword::WhileDisabled => {
                 let choice = WhileDisabled::from_name(values[0])
@@ -224,6 +252,15 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            // Whoever says how large its batches are wants them.
+            batch: self
+                .batch
+                .unwrap_or(self.batch_size.or(self.batch_interval_ms.map(|_| 1)).is_some()),
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full.unwrap_or_default(),
+            coalesce: self.coalesce.unwrap_or_default(),
+            ordered: self.ordered.unwrap_or(true),
             while_disabled: self.while_disabled.unwrap_or_default(),
         }
     }
@@ -247,6 +284,12 @@ impl Options {
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             pipeline: self.pipeline,
+            batch: self.batch,
+            batch_size: self.batch_size,
+            batch_interval_ms: self.batch_interval_ms,
+            on_full: self.on_full,
+            coalesce: self.coalesce,
+            ordered: self.ordered,
             while_disabled: self.while_disabled,
         }
     }
@@ -294,14 +337,14 @@ fn parse_auth(values: &[&[u8]], form: Form) -> Result<Auth, String> {
     Ok(Auth::Some(WebhookAuth::Basic { user: user.to_owned(), password: password.to_owned() }))
 }
 
-fn parse_batch(value: &[u8]) -> Result<(), String> {
-    if value.eq_ignore_ascii_case(b"false") {
-        Ok(())
-    } else if value.eq_ignore_ascii_case(b"true") {
-        Err("ERR BATCH true: batches are not yet available".to_owned())
-    } else {
-        Err("ERR BATCH is true or false".to_owned())
-    }
+/// Whether a word is the first of two, in any case; `None`: neither.
+fn one_of(value: &[u8], yes: &str, no: &str) -> Option<bool> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+    if is(yes) { Some(true) } else { is(no).then_some(false) }
+}
+
+fn yes_or_no(name: &str, value: &[u8]) -> Result<bool, String> {
+    one_of(value, "true", "false").ok_or_else(|| format!("ERR {name} is true or false"))
 }
 
 fn unknown_option(word: &[u8], after_secret: bool, form: Form) -> String {
@@ -401,8 +444,10 @@ mod tests {
             ("RETRIES -1", "value of RETRIES is not an integer or out of range"),
             ("RETRY_BACKOFF never", "RETRY_BACKOFF is fixed, linear or exponential"),
             ("PATTERN a PATTERN b", "PATTERN is given twice"),
-            ("BATCH true", "not yet available"),
-            ("BATCH_SIZE 100", "not yet available"),
+            ("BATCH_SIZE many", "value of BATCH_SIZE is not an integer"),
+            ("ON_FULL explode", "ON_FULL is reject, drop-oldest or wait"),
+            ("COALESCE all", "COALESCE is latest or none"),
+            ("ORDER me", "ORDER is key or none"),
             ("WHILE_DISABLED wait", "WHILE_DISABLED is drop or keep"),
             ("BATCH maybe", "BATCH is true or false"),
             ("HEADER X-A", "HEADER takes a name and a value"),

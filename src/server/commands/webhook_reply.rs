@@ -78,7 +78,7 @@ pub(super) fn list(reply: &mut Reply<'_>, webhooks: &[WebhookInfo]) {
 }
 
 /// The counters beside deliveries and failures.
-fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 13] {
+fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 14] {
     [
         ("triggered", Value::Number(stats.triggered)),
         ("delivered", Value::Number(stats.delivered)),
@@ -86,6 +86,7 @@ fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 13] {
         ("in_flight", Value::Number(stats.in_flight)),
         ("dropped", Value::Number(stats.dropped)),
         ("cancelled", Value::Number(stats.cancelled)),
+        ("coalesced", Value::Number(stats.coalesced)),
         ("attempts", Value::Number(stats.attempts)),
         ("failed_attempts", Value::Number(stats.failed_attempts)),
         ("avg_latency_ms", Value::Number(stats.latency_us_avg / 1000)),
@@ -114,6 +115,12 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("timeout_ms", Value::Number(info.timeout_ms)),
         ("concurrency", Value::Number(u64::from(info.concurrency))),
         ("pipeline", Value::Number(u64::from(info.pipeline))),
+        ("batch", Value::Text(if info.batch { "yes" } else { "no" })),
+        ("batch_size", Value::Number(u64::from(info.batch_size))),
+        ("batch_interval_ms", Value::Number(info.batch_interval_ms)),
+        ("on_full", Value::Text(info.on_full.name())),
+        ("coalesce", Value::Text(if info.coalesce { "latest" } else { "none" })),
+        ("order", Value::Text(if info.ordered { "key" } else { "none" })),
     ]);
     fields.extend(more_counters(stats));
     fields.push(("while_disabled", Value::Text(info.while_disabled.name())));
@@ -147,6 +154,7 @@ pub(super) fn engine_stats(reply: &mut Reply<'_>, stats: &EngineStats, events_re
             ("triggered", Value::Number(totals.triggered)),
             ("dropped_deliveries", Value::Number(totals.dropped)),
             ("cancelled_deliveries", Value::Number(totals.cancelled)),
+            ("coalesced_deliveries", Value::Number(totals.coalesced)),
             ("in_flight_deliveries", Value::Number(totals.in_flight)),
             ("attempts", Value::Number(totals.attempts)),
             ("failed_attempts", Value::Number(totals.failed_attempts)),
@@ -182,6 +190,8 @@ pub(super) fn deliveries(reply: &mut Reply<'_>, records: &[DeliveryRecord]) {
                 ("latency_us", Value::Number(record.latency_us)),
                 ("at", Value::Time(record.at_us)),
                 ("response", Value::Text(&record.response)),
+                ("batch_id", Value::or_nothing(record.batch_id.as_deref(), Value::Text)),
+                ("batch_events", Value::Number(u64::from(record.batch_events))),
             ],
         );
     }

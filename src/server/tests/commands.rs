@@ -218,7 +218,7 @@ fn docs_have_the_types_that_the_command_line_client_asserts() {
     let docs = client.answer("COMMAND DOCS webhook.create");
     for wanted in [
         "*2\r\n$14\r\nwebhook.create\r\n*8\r\n$7\r\nsummary\r\n",
-        "$5\r\ngroup\r\n$7\r\nwebhook\r\n$9\r\narguments\r\n*17\r\n",
+        "$5\r\ngroup\r\n$7\r\nwebhook\r\n$9\r\narguments\r\n*",
         "$4\r\nname\r\n$7\r\npattern\r\n$4\r\ntype\r\n$7\r\npattern\r\n$5\r\ntoken\r\n$7\r\nPATTERN\
          \r\n$5\r\nflags\r\n*1\r\n+optional\r\n",
     ] {

@@ -3,8 +3,8 @@
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
     DeadLetterRecord, DeadReason, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DrainReport,
-    EngineStats, EventRef, EventValue, Failure, ReplayOf, ReplayRequest, RetryBackoff, TestReport,
-    TestStages, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions, WebhookStats,
+    EngineStats, EventRef, EventValue, Failure, OnFull, ReplayOf, ReplayRequest, RetryBackoff,
+    TestReport, TestStages, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions, WebhookStats,
     WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
@@ -80,6 +80,7 @@ const STATS: WebhookStats = WebhookStats {
     delivered: 4,
     failures: 3,
     dropped: 0,
+    coalesced: 0,
     cancelled: 0,
     pending: 2,
     in_flight: 1,
@@ -107,7 +108,7 @@ const DEAD_LETTER: DeadLetterRecord = DeadLetterRecord {
 };
 
 impl Engine for StubEngine {
-    fn offer(&self, event: &EventRef<'_>) -> Result<bool, WebhookError> {
+    fn offer(&self, event: &EventRef<'_>, _: bool) -> Result<bool, WebhookError> {
         let mut state = self.state();
         if event.key == b"huge" {
             return Err(WebhookError::EventTooLarge { bytes: 2, limit: 1 });
@@ -199,6 +200,12 @@ impl Engine for StubEngine {
             timeout_ms: 5000,
             concurrency: 64,
             pipeline: 1,
+            batch: false,
+            batch_size: 100,
+            batch_interval_ms: 1000,
+            on_full: OnFull::Reject,
+            coalesce: false,
+            ordered: true,
             while_disabled: options.while_disabled,
             stats: STATS,
         })
@@ -227,6 +234,8 @@ impl Engine for StubEngine {
         self.known(name)?;
         self.state().filters.push(*filter);
         let record = DeliveryRecord {
+            batch_id: None,
+            batch_events: 0,
             id: "evt_2".to_owned(),
             event: WebhookEvent::Set,
             key: b"k".to_vec(),

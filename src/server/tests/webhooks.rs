@@ -50,7 +50,8 @@ fn the_specification_s_commands() {
     assert!(client.answer("WEBHOOK.LIST").contains("disabled"));
     client.ask("WEBHOOK.ENABLE order-updates", ok);
     let deliveries = client.answer("WEBHOOK.DELIVERIES order-updates COUNT 10");
-    assert!(deliveries.starts_with("*2\r\n*22\r\n$2\r\nid\r\n$5\r\nevt_2\r\n"), "{deliveries}");
+    assert!(deliveries.starts_with("*2\r\n*"), "{deliveries}");
+    assert!(deliveries.contains("\r\n$2\r\nid\r\n$5\r\nevt_2\r\n"), "{deliveries}");
     assert!(deliveries.contains("$11\r\nhttp-status\r\n"), "{deliveries}");
     client.ask("WEBHOOK.DELETE order-updates", ok);
     client.ask("WEBHOOK.LIST", "*0\r\n");
@@ -93,7 +94,7 @@ fn errors_have_their_prefixes() {
     client
         .ask("WEBHOOK.CREATE d", "-ERR wrong number of arguments for 'webhook.create' command\r\n");
     assert!(client.answer("WEBHOOK.CREATE d https://x/ EVENTS FOO").starts_with("-ERR unknown"));
-    assert!(client.answer("WEBHOOK.CREATE d https://x/ BATCH true").contains("not yet available"));
+    assert!(client.answer("WEBHOOK.CREATE d https://x/ BATCH maybe").contains("true or false"));
     assert!(client.answer("WEBHOOK.DELIVERIES a COUNT x").starts_with("-ERR value of COUNT"));
 }
 

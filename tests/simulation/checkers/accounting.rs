@@ -15,6 +15,7 @@ struct Books {
     dead: u64,
     dropped: u64,
     cancelled: u64,
+    coalesced: u64,
     pending: u64,
     attempts: u64,
     failed_attempts: u64,
@@ -29,6 +30,7 @@ impl Books {
             dead: tally.dead,
             dropped: tally.dropped,
             cancelled: tally.cancelled,
+            coalesced: tally.coalesced,
             pending: tally.pending,
             attempts: tally.attempts,
             failed_attempts: tally.failed_attempts,
@@ -37,7 +39,7 @@ impl Books {
     }
 
     fn balance(&self) -> bool {
-        let ended = self.delivered + self.dead + self.dropped + self.cancelled;
+        let ended = self.delivered + self.dead + self.dropped + self.cancelled + self.coalesced;
         self.triggered + self.replayed == ended + self.pending
     }
 
@@ -48,6 +50,7 @@ impl Books {
             dead: self.dead + other.dead,
             dropped: self.dropped + other.dropped,
             cancelled: self.cancelled + other.cancelled,
+            coalesced: self.coalesced + other.coalesced,
             pending: self.pending + other.pending,
             attempts: self.attempts + other.attempts,
             failed_attempts: self.failed_attempts + other.failed_attempts,
@@ -64,6 +67,8 @@ struct Ledgers {
     resent: BTreeMap<usize, u64>,
     /// Shards that have had webhooks with `PIPELINE`.
     pipelined: BTreeSet<usize>,
+    /// Shards that have had webhooks with `BATCH`: a request may be many deliveries.
+    batched: BTreeSet<usize>,
     /// Shards that may have taken back more than the driver knows: connections were closed that
     /// carried requests of a deleted webhook, and with them requests that it never learned of.
     vague: BTreeSet<usize>,
@@ -79,6 +84,10 @@ impl Ledgers {
                     *(if wanted.dropped { &mut books.dropped } else { &mut books.pending }) += 1;
                 }
             }
+            Happening::Coalesced { shard, webhook, .. } => {
+                let books = self.books.entry((*webhook, *shard)).or_default();
+                (books.coalesced, books.pending) = (books.coalesced + 1, books.pending - 1);
+            }
             Happening::Ended(Ended {
                 end: End::Stale | End::TakenBack,
                 shard,
@@ -87,23 +96,30 @@ impl Ledgers {
             }) => {
                 *self.resent.entry(*shard).or_default() += 1;
             }
-            // Only connections that carry several requests lose others with a deleted webhook's.
-            Happening::Learned { shard, terms, .. } if terms.pipeline > 1 => {
-                self.pipelined.insert(*shard);
+            Happening::Learned { shard, terms, .. } => {
+                // Only connections that carry several requests lose others with a deleted
+                // webhook's.
+                if terms.pipeline > 1 {
+                    self.pipelined.insert(*shard);
+                }
+                if terms.batch.is_some() {
+                    self.batched.insert(*shard);
+                }
             }
             Happening::Attempt(attempt) => {
                 let books = self.books.entry((attempt.name.webhook, attempt.shard)).or_default();
-                books.attempts += 1;
+                let deliveries = attempt.deliveries;
+                books.attempts += deliveries;
                 match attempt.outcome {
-                    DeliveryOutcome::Ok => books.delivered += 1,
-                    DeliveryOutcome::Failed => books.failed_attempts += 1,
+                    DeliveryOutcome::Ok => books.delivered += deliveries,
+                    DeliveryOutcome::Failed => books.failed_attempts += deliveries,
                     DeliveryOutcome::Dead => {
-                        (books.dead, books.failed_attempts) =
-                            (books.dead + 1, books.failed_attempts + 1);
+                        books.dead += deliveries;
+                        books.failed_attempts += deliveries;
                     }
                 }
                 if attempt.outcome != DeliveryOutcome::Failed {
-                    books.pending = books.pending.wrapping_sub(1);
+                    books.pending = books.pending.wrapping_sub(deliveries);
                 }
             }
             Happening::Replayed { shard, name, .. } => {
@@ -142,7 +158,12 @@ impl Ledgers {
             if counted != expected || counted.pending != row.pending as u64 {
                 return Err(format!("totals of {shard}: {counted:?}, but it was {expected:?}"));
             }
-            if row.totals.in_flight != row.busy() as u64 {
+            let in_flight = row.totals.in_flight;
+            let agrees = match self.batched.contains(&shard) {
+                true => in_flight >= row.busy() as u64 && (row.busy() > 0 || in_flight == 0),
+                false => in_flight == row.busy() as u64,
+            };
+            if !agrees {
                 return Err(format!("{shard}: {} in flight of {row:?}", row.totals.in_flight));
             }
             let of_webhooks = checkpoint.rows.iter().filter(|row| row.shard == shard);

@@ -1,7 +1,9 @@
 //! DEL-2 and DEL-3: how often, when, and with what a delivery is tried.
 
 use super::super::faults::Plan;
-use super::super::history::{Attempt, End, Entry, Happening, History, RequestName, Sent, Terms};
+use super::super::history::{
+    Attempt, CarriedEvent, End, Entry, Happening, History, RequestName, Sent, Terms,
+};
 use super::at;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
@@ -214,23 +216,27 @@ impl Hold {
 /// goes where its webhook points.
 pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
-    let mut bodies: BTreeMap<u64, (Option<u32>, u64)> = BTreeMap::new();
+    let mut bodies: BTreeMap<u64, (Vec<CarriedEvent>, u64)> = BTreeMap::new();
     let mut signatures: BTreeMap<RequestName, Option<String>> = BTreeMap::new();
     let mut ids: BTreeMap<u32, u64> = BTreeMap::new();
     for entry in &history.entries {
         known.follow(entry);
         let Happening::Sent(sent) = &entry.what else { continue };
-        let fresh = (sent.event, sent.body);
-        if *bodies.entry(sent.name.id).or_insert(fresh) != fresh {
+        let fresh = (sent.carried.clone(), sent.body);
+        if *bodies.entry(sent.name.id).or_insert_with(|| fresh.clone()) != fresh {
             return Err(at(entry.at, &format!("the body or event of an id changed: {sent:?}")));
         }
         let signature = signatures.entry(sent.name).or_insert_with(|| sent.signature.clone());
         if *signature != sent.signature {
             return Err(at(entry.at, &format!("the signature changed: {sent:?}")));
         }
-        let Some(event) = sent.event else { continue };
-        if *ids.entry(event).or_insert(sent.name.id) != sent.name.id {
-            return Err(at(entry.at, &format!("event {event} has a second id: {sent:?}")));
+        if sent.event.is_none() {
+            continue;
+        }
+        for carried in &sent.carried {
+            if *ids.entry(carried.event).or_insert(carried.id) != carried.id {
+                return Err(at(entry.at, &format!("{carried:?} has a second id: {sent:?}")));
+            }
         }
         let Some(terms) = known.of(sent.shard, sent.name.webhook) else { continue };
         if (terms.endpoint, terms.revision) != (sent.endpoint, sent.revision) {
@@ -242,16 +248,24 @@ pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
 
 /// What was wholly answered 2xx is not sent again.
 pub fn duplicates(history: &History, _: &Plan) -> Result<(), String> {
-    let mut answered: BTreeMap<RequestName, u64> = BTreeMap::new();
+    let mut sents: BTreeMap<RequestName, Vec<CarriedEvent>> = BTreeMap::new();
+    let mut answered: BTreeMap<(u32, u64), u64> = BTreeMap::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::Sent(sent) => {
-                if let Some(time) = answered.get(&sent.name) {
-                    return Err(at(entry.at, &format!("answered 2xx at {time} us: {sent:?}")));
+                for carried in &sent.carried {
+                    if let Some(time) = answered.get(&(sent.name.webhook, carried.id)) {
+                        let message =
+                            format!("{carried:?} was answered 2xx at {time} us: {sent:?}");
+                        return Err(at(entry.at, &message));
+                    }
                 }
+                sents.insert(sent.name, sent.carried.clone());
             }
             Happening::Answered { name, status: 200..=299, .. } => {
-                answered.insert(*name, entry.at);
+                for carried in sents.get(name).into_iter().flatten() {
+                    answered.insert((name.webhook, carried.id), entry.at);
+                }
             }
             _ => {}
         }

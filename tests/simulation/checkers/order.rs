@@ -1,8 +1,9 @@
 //! ORD-1: one at a time, in trigger order. And nothing is sent that was not triggered.
 
 use super::super::faults::Plan;
-use super::super::history::{Ended, Entry, Happening, History, RequestName};
+use super::super::history::{Ended, Entry, Happening, History, RequestName, Sent};
 use super::at;
+use super::attempts::Known;
 use ferrite::core::ledger::DeliveryOutcome;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -22,12 +23,21 @@ impl Lanes {
                     lane.or_insert_with(|| (*shard, VecDeque::new())).1.push_back(*event);
                 }
             }
+            Happening::Coalesced { webhook, key, .. } => {
+                if let Some((_, events)) = self.lanes.get_mut(&(*webhook, *key)) {
+                    let latest = events.pop_back();
+                    events.pop_back();
+                    events.extend(latest);
+                }
+            }
             Happening::Attempt(attempt) if attempt.outcome != DeliveryOutcome::Failed => {
-                let lane = (attempt.name.webhook, attempt.key);
-                if let Some((_, events)) = self.lanes.get_mut(&lane) {
-                    events.pop_front();
-                    if events.is_empty() {
-                        self.lanes.remove(&lane);
+                for key in &attempt.keys {
+                    let lane = (attempt.name.webhook, *key);
+                    if let Some((_, events)) = self.lanes.get_mut(&lane) {
+                        events.pop_front();
+                        if events.is_empty() {
+                            self.lanes.remove(&lane);
+                        }
                     }
                 }
             }
@@ -42,22 +52,32 @@ impl Lanes {
         }
     }
 
-    pub fn head(&self, webhook: u32, key: u32) -> Option<u32> {
-        self.lanes.get(&(webhook, key))?.1.front().copied()
+    /// The first unfinished events of a lane, in order.
+    pub fn first(&self, webhook: u32, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.lanes.get(&(webhook, key)).into_iter().flat_map(|(_, events)| events.iter().copied())
     }
 }
 
-/// For one webhook and one key, only the oldest event that is not finished is ever sent.
+/// For one webhook and one key, only the oldest event that is not finished is ever sent; in a
+/// batch, the oldest ones, in their order.
 pub fn order(history: &History, _: &Plan) -> Result<(), String> {
     let mut lanes = Lanes::default();
+    let mut known = Known::default();
     for entry in &history.entries {
         lanes.follow(entry);
+        known.follow(entry);
         let Happening::Sent(sent) = &entry.what else { continue };
-        let Some(event) = sent.event else { continue };
-        let head = lanes.head(sent.name.webhook, sent.key);
-        if head.is_some_and(|head| head != event) {
-            let message = format!("event {event} was sent, but {head:?} is before it: {sent:?}");
-            return Err(at(entry.at, &message));
+        if known.of(sent.shard, sent.name.webhook).is_some_and(|terms| !terms.ordered) {
+            continue;
+        }
+        for (webhook, key) in sent.lanes() {
+            let of_lane = sent.carried.iter().filter(|carried| carried.key == key);
+            let events: Vec<u32> = of_lane.map(|carried| carried.event).collect();
+            let first: Vec<u32> = lanes.first(webhook, key).take(events.len()).collect();
+            if !first.is_empty() && first != events {
+                let message = format!("{events:?} were sent, but {first:?} were first: {sent:?}");
+                return Err(at(entry.at, &message));
+            }
         }
     }
     Ok(())
@@ -67,13 +87,20 @@ pub fn order(history: &History, _: &Plan) -> Result<(), String> {
 /// known to the shard to be dead.
 pub fn overlap(history: &History, _: &Plan) -> Result<(), String> {
     let mut open: BTreeMap<(u32, u32), (u32, RequestName)> = BTreeMap::new();
+    let mut known = Known::default();
     for entry in &history.entries {
+        known.follow(entry);
         match &entry.what {
             Happening::Sent(sent) if sent.event.is_some() => {
-                let lane = (sent.name.webhook, sent.key);
-                if let Some((other, _)) = open.insert(lane, (sent.link, sent.name)) {
-                    let message = format!("link {other} is still busy with the lane of {sent:?}");
-                    return Err(at(entry.at, &message));
+                let terms = known.of(sent.shard, sent.name.webhook);
+                if terms.is_some_and(|terms| !terms.ordered) {
+                    continue;
+                }
+                for lane in sent.lanes() {
+                    if let Some((other, _)) = open.insert(lane, (sent.link, sent.name)) {
+                        let message = format!("link {other} is still busy with a lane of {sent:?}");
+                        return Err(at(entry.at, &message));
+                    }
                 }
             }
             Happening::Ended(Ended { link, request: Some(name), .. }) => {
@@ -88,8 +115,17 @@ pub fn overlap(history: &History, _: &Plan) -> Result<(), String> {
 /// Nothing is sent to a webhook that it did not want, or that is finished, or that was dropped.
 pub fn invention(history: &History, _: &Plan) -> Result<(), String> {
     let mut pending: BTreeSet<(u32, u32, u32)> = BTreeSet::new();
-    let mut events: BTreeMap<u64, u32> = BTreeMap::new();
+    let mut carried_by: BTreeMap<RequestName, Sent> = BTreeMap::new();
+    let mut lanes = Lanes::default();
     for entry in &history.entries {
+        if let Happening::Coalesced { webhook, key, .. } = &entry.what {
+            // The one before the latest is nobody's any more.
+            let events: Vec<u32> = lanes.first(*webhook, *key).collect();
+            if let Some(&gone) = events.iter().nth_back(1) {
+                pending.remove(&(*webhook, *key, gone));
+            }
+        }
+        lanes.follow(entry);
         match &entry.what {
             Happening::Accepted { event, key, wanted, .. } => {
                 let taken = wanted.iter().filter(|wanted| !wanted.dropped);
@@ -99,15 +135,19 @@ pub fn invention(history: &History, _: &Plan) -> Result<(), String> {
                 pending.insert((name.webhook, *key, *event));
             }
             Happening::Sent(sent) => {
-                let Some(event) = sent.event else { continue };
-                events.insert(sent.name.id, event);
-                if !pending.contains(&(sent.name.webhook, sent.key, event)) {
-                    return Err(at(entry.at, &format!("nobody asked for {sent:?}")));
+                for carried in &sent.carried {
+                    if !pending.contains(&(sent.name.webhook, carried.key, carried.event)) {
+                        let message = format!("nobody asked for {carried:?} of {sent:?}");
+                        return Err(at(entry.at, &message));
+                    }
                 }
+                carried_by.insert(sent.name, sent.clone());
             }
             Happening::Attempt(attempt) if attempt.outcome != DeliveryOutcome::Failed => {
-                if let Some(event) = events.get(&attempt.name.id) {
-                    pending.remove(&(attempt.name.webhook, attempt.key, *event));
+                for carried in
+                    carried_by.remove(&attempt.name).iter().flat_map(|sent| &sent.carried)
+                {
+                    pending.remove(&(attempt.name.webhook, carried.key, carried.event));
                 }
             }
             _ => {}

@@ -21,8 +21,13 @@ impl Line {
             return Err(format!("made for {} at once, not {pipeline}: {sent:?}", self.pipeline));
         }
         self.pipeline = pipeline;
-        let lane = |sent: &Sent| (sent.name.webhook, sent.key, sent.event.is_none());
-        if let Some(other) = self.sents.iter().find(|other| lane(other) == lane(sent)) {
+        let lanes = sent.lanes();
+        let is_test = |sent: &Sent| (sent.name.webhook, sent.event.is_none());
+        let clashes = |other: &&Sent| {
+            !lanes.is_disjoint(&other.lanes())
+                || sent.event.is_none() && is_test(other) == is_test(sent)
+        };
+        if let Some(other) = self.sents.iter().find(clashes) {
             return Err(format!("behind one of its own lane, {other:?}: {sent:?}"));
         }
         self.sents.push(sent.clone());

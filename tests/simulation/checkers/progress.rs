@@ -2,7 +2,7 @@
 
 use super::super::faults::Plan;
 use super::super::history::{
-    Checkpoint, End, Ended, Happening, History, LinkRow, RequestName, ShardRow, Terms,
+    Checkpoint, End, Ended, Happening, History, LinkRow, RequestName, Row, ShardRow, Terms,
 };
 use super::at;
 use super::attempts::{Known, delay_us_max};
@@ -28,6 +28,16 @@ struct Waits {
     moved: BTreeMap<(usize, u32), u32>,
     /// How many requests each link may carry.
     pipelines: BTreeMap<u32, u32>,
+    /// Webhooks that have made batches.
+    was_batched: BTreeSet<(usize, u32)>,
+    /// When each webhook changed last: what is ready is counted anew then.
+    changed: BTreeMap<(usize, u32), u64>,
+    /// Until when some batch of a webhook may wait for its retry, nobody knows which.
+    vague: BTreeMap<(usize, u32), u64>,
+    /// When the delivery before the head of a lane ended.
+    freed: BTreeMap<(u32, u32), u64>,
+    /// When each event was accepted.
+    accepted: BTreeMap<u32, u64>,
     /// Webhooks that were enabled, and which shards have heard of changes since.
     enabled: BTreeMap<u32, BTreeSet<usize>>,
 }
@@ -50,11 +60,23 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                     Some(410) => 0,
                     _ => delay_us_max(&terms.retry, attempt.attempt),
                 };
-                let lane = (attempt.name.webhook, attempt.key);
-                waits.retries.insert(lane, entry.at + delay);
+                for key in &attempt.keys {
+                    waits.retries.insert((attempt.name.webhook, *key), entry.at + delay);
+                }
+                if attempt.keys.len() as u64 != attempt.deliveries {
+                    let place = (attempt.shard, attempt.name.webhook);
+                    let vague = waits.vague.entry(place).or_default();
+                    *vague = (*vague).max(entry.at + delay);
+                }
             }
             Happening::Attempt(attempt) => {
-                waits.retries.remove(&(attempt.name.webhook, attempt.key));
+                for key in &attempt.keys {
+                    waits.retries.remove(&(attempt.name.webhook, *key));
+                    waits.freed.insert((attempt.name.webhook, *key), entry.at);
+                }
+            }
+            Happening::Accepted { event, .. } => {
+                waits.accepted.insert(*event, entry.at);
             }
             Happening::Ended(Ended {
                 shard,
@@ -75,6 +97,11 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                 waits.revisions.insert(sent.name, sent.revision);
             }
             Happening::Learned { shard, webhook, terms } => {
+                let place = (*shard, *webhook);
+                waits.changed.insert(place, entry.at);
+                if terms.batch.is_some() {
+                    waits.was_batched.insert(place);
+                }
                 let before = waits.moved.insert((*shard, *webhook), terms.revision);
                 if before != Some(terms.revision) {
                     waits.holds.remove(&(*shard, *webhook));
@@ -82,6 +109,11 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
             }
             Happening::StatusSet { webhook, active: true } => {
                 waits.enabled.insert(*webhook, BTreeSet::new());
+            }
+            // Filling begins anew.
+            Happening::Salvaged { shard } => {
+                let of_shard = waits.changed.iter_mut().filter(|((of, _), _)| of == shard);
+                of_shard.for_each(|(_, changed)| *changed = entry.at);
             }
             Happening::TookOver { shard } => {
                 for heard in waits.enabled.values_mut() {
@@ -112,6 +144,10 @@ impl Waits {
             if row.status != WebhookStatus::Active || held || unheard {
                 continue;
             }
+            if terms.batch.is_some() || self.was_batched.contains(&place) {
+                self.check_batches(now, row, terms, plan, &checkpoint.shards[row.shard])?;
+                continue;
+            }
             let ready = self.ready_lanes(now, place, plan).saturating_sub(row.tally.in_flight);
             if ready == 0 || row.tally.in_flight >= u64::from(terms.window) {
                 continue;
@@ -127,6 +163,40 @@ impl Waits {
             }
         }
         Ok(())
+    }
+
+    /// A webhook that makes batches, or has made some: when nothing of it is under way, no
+    /// delivery waits for longer than it may wait for its batch to fill.
+    fn check_batches(
+        &self,
+        now: u64,
+        row: &Row,
+        terms: &Terms,
+        plan: &Plan,
+        shard: &ShardRow,
+    ) -> Result<(), String> {
+        let place = (row.shard, row.webhook);
+        let is_vague = self.vague.get(&place).is_some_and(|until| until + plan.late_us >= now);
+        if is_vague || row.tally.in_flight > 0 || !self.may_be_sent(shard, terms, plan) {
+            return Ok(());
+        }
+        let wait_us = terms.batch.map_or(0, |(_, interval_ms)| interval_ms * 1000);
+        let settled_since = self.changed.get(&place).copied().unwrap_or_default();
+        let lanes = self.lanes.lanes.iter();
+        for ((webhook, key), (_, events)) in lanes.filter(|(_, (shard, _))| *shard == row.shard) {
+            let retry = self.retries.get(&(*webhook, *key)).copied().unwrap_or_default();
+            let accepted = events.front().and_then(|head| self.accepted.get(head)).copied();
+            let freed = self.freed.get(&(*webhook, *key)).copied().unwrap_or_default();
+            let since = accepted.unwrap_or_default().max(retry).max(freed).max(settled_since);
+            if *webhook == row.webhook && since + wait_us + plan.late_us + HOLD_GRAIN_US < now {
+                return Err(format!("key {key} of webhook {webhook} has waited since {since} us"));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_be_sent(&self, shard: &ShardRow, terms: &Terms, plan: &Plan) -> bool {
+        !self.may_wait(shard, terms, 1, plan)
     }
 
     /// Whether a webhook whose window has so much `room` has to wait for a connection.
