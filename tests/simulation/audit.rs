@@ -76,6 +76,7 @@ impl World {
             shard,
             name,
             keys,
+            ids: records.iter().map(|record| record.id.sequence).collect(),
             deliveries: records.iter().map(deliveries_of).sum(),
             attempt: record.attempt,
             outcome: record.outcome,

@@ -529,7 +529,7 @@ fn dead_letters_notices_one_that_vanished_and_one_from_nowhere() {
         unreachable!("it is one")
     };
     name.id += 50;
-    expect(&world, &["attempts", "dead letters"]);
+    expect(&world, &["attempts", "measures", "dead letters"]);
     let world = run(
         Order { retry: retry(0, 0), ..order(0) },
         &[Script::Status(500, 1000)],

@@ -32,7 +32,8 @@ pub enum Happening {
         key: u32,
         wanted: Vec<Wanted>,
     },
-    /// The event that was accepted last took the place of the one before it in a lane.
+    /// Of the event that was accepted or replayed last and the one before it in its lane, the older
+    /// one gave way.
     Coalesced {
         shard: usize,
         webhook: u32,
@@ -260,6 +261,8 @@ pub struct Attempt {
     /// The keys of its deliveries, one for each. Of a batch that was never written and will be
     /// tried again, they are not known, and this is its first one.
     pub keys: Vec<u32>,
+    /// The ids of its events as the log has them: all of what is given up, else the first.
+    pub ids: Vec<u64>,
     /// How many deliveries it was.
     pub deliveries: u64,
     pub attempt: u32,

@@ -392,7 +392,7 @@ impl World {
             return;
         }
         let webhook = self.dice.pick(&alive);
-        match self.dice.below(7) {
+        match self.dice.below(10) {
             0 if faults.updates => {
                 let endpoint = self.dice.below(self.plan.endpoints);
                 self.move_to(webhook, endpoint);
@@ -423,7 +423,7 @@ impl World {
                 self.set_status(webhook, WebhookStatus::Active);
             }
             5 if faults.tests => self.test(webhook),
-            6 if faults.replays => self.replay_by_chance(webhook),
+            6..=9 if faults.replays => self.replay_by_chance(webhook),
             _ => {}
         }
     }

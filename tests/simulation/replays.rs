@@ -6,8 +6,16 @@ use ferrite::core::ledger::{Ledger, WebhookStatus};
 use ferrite::core::replay::{EventKeeper, KeptEvent, Place, Replay, Selection, Which, divide};
 use std::sync::{Arc, Mutex};
 
-/// What shards have taken from keepers: which webhook's, and what.
-pub type Taken = Arc<Mutex<Vec<(u32, KeptEvent)>>>;
+/// What shards have taken from keepers.
+pub type Taken = Arc<Mutex<Vec<TakenEvent>>>;
+
+#[derive(Debug)]
+pub struct TakenEvent {
+    webhook: u32,
+    event: KeptEvent,
+    /// How many of the webhook's deliveries had given way before.
+    coalesced: u64,
+}
 
 /// A webhook's dead letters, and a note of each that is taken.
 #[derive(Debug)]
@@ -25,7 +33,11 @@ impl EventKeeper for Watched {
 
     fn take(&self, number: u64) -> Option<KeptEvent> {
         let mut event = self.ledger.take(number)?;
-        self.taken.lock().expect("one thread").push((self.webhook, event.clone()));
+        self.taken.lock().expect("one thread").push(TakenEvent {
+            webhook: self.webhook,
+            event: event.clone(),
+            coalesced: self.ledger.tally().coalesced,
+        });
         if self.mischief == Mischief::OtherBytes {
             let text = String::from_utf8(event.body).expect("a body is text");
             event.body = text.replace("\"timestamp\":\"2", "\"timestamp\":\"3").into_bytes();
@@ -78,7 +90,13 @@ impl World {
     /// Moves what a shard has taken up into the history.
     pub fn note_replayed(&mut self, shard: usize) {
         let taken = std::mem::take(&mut *self.taken.lock().expect("one thread"));
-        for (webhook, event) in taken {
+        for (place, TakenEvent { webhook, event, coalesced }) in taken.iter().enumerate() {
+            let webhook = *webhook;
+            let later = taken[place + 1..].iter().find(|later| later.webhook == webhook);
+            let coalesced_then = match later {
+                Some(later) => later.coalesced,
+                None => self.lives[webhook as usize].ledger.tally().coalesced,
+            };
             let body: serde_json::Value =
                 serde_json::from_slice(&event.body).expect("a body is JSON");
             let number = |text: Option<&str>, prefix: &str| -> u32 {
@@ -88,6 +106,9 @@ impl World {
             let key = number(body["key"].as_str(), "key:");
             let event = number(body["data"]["value"].as_str(), "event-");
             self.note(Happening::Replayed { shard, name, event, key });
+            for _ in *coalesced..coalesced_then {
+                self.note(Happening::Coalesced { shard, webhook, key });
+            }
         }
     }
 
@@ -112,16 +133,17 @@ impl World {
 mod scenarios {
     use super::super::endpoints::Script;
     use super::super::faults::Plan;
-    use super::super::history::Happening;
+    use super::super::history::{CarriedEvent, Happening};
     use super::super::operations::Order;
     use super::super::run;
     use super::super::scenarios::{finish, order, retry, sents, tally, world};
     use super::super::world::World;
     use ferrite::core::dead_letters::{DeadLimits, DeadTally};
     use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
+    use ferrite::core::on_full::OnFull;
     use ferrite::core::replay::Which;
     use ferrite::core::while_disabled::WhileDisabled;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     const FAILS: Script = Script::Status(500, 1000);
     const WORKS: Script = Script::Status(200, 1000);
@@ -138,26 +160,41 @@ mod scenarios {
         world
     }
 
-    /// The seeds do replay, and what they replay is delivered: else the rules would show nothing.
+    /// The seeds do replay, in batches and beside newer events as well, and what they replay is
+    /// delivered: else the rules would show nothing.
     #[test]
     fn chance_replays_too() {
-        let (mut replayed, mut delivered) = (0, 0);
-        for seed in 0..300 {
+        let (mut replayed, mut delivered, mut in_batches, mut gave_way) = (0, 0, 0, 0);
+        for seed in 0..600 {
             let mut taken_up = BTreeSet::new();
+            let mut sents = BTreeMap::new();
+            let mut latest = None;
             for entry in run::history_of(seed).entries {
                 match entry.what {
                     Happening::Replayed { name, .. } => {
                         replayed += 1;
-                        taken_up.insert(name);
+                        taken_up.insert((name.webhook, name.id));
+                        latest = Some(entry.call);
                     }
+                    Happening::Coalesced { .. } => {
+                        gave_way += usize::from(latest == Some(entry.call));
+                    }
+                    Happening::Sent(sent) => drop(sents.insert(sent.name, sent)),
                     Happening::Attempt(attempt) if attempt.outcome == DeliveryOutcome::Ok => {
-                        delivered += usize::from(taken_up.remove(&attempt.name));
+                        let Some(sent) = sents.get(&attempt.name) else { continue };
+                        for carried in &sent.carried {
+                            let was = taken_up.remove(&(attempt.name.webhook, carried.id));
+                            delivered += usize::from(was);
+                            in_batches += usize::from(was && sent.is_batch);
+                        }
                     }
                     _ => {}
                 }
             }
         }
-        assert!(replayed >= 100 && delivered >= 50, "{replayed} replayed, {delivered} delivered");
+        let seen = [replayed, delivered, in_batches, gave_way];
+        let least = [200, 100, 20, 2];
+        assert!(seen.iter().zip(least).all(|(&seen, least)| seen >= least), "{seen:?}");
     }
 
     fn events_sent(world: &World) -> Vec<Option<u32>> {
@@ -303,6 +340,161 @@ mod scenarios {
         world.replay(0, Which::Dead, 100);
         finish(&mut world);
         assert_eq!((tally(&world, 0).dead, tally(&world, 0).delivered), (5, 3));
+    }
+
+    fn carried(world: &World) -> Vec<Vec<u32>> {
+        let events = |carried: &[CarriedEvent]| carried.iter().map(|one| one.event).collect();
+        sents(world).iter().map(|(_, sent)| events(&sent.carried)).collect()
+    }
+
+    /// Each event of a batch that is given up is a dead letter of its own, and is sent again as the
+    /// webhook wants it then: in a batch, or alone.
+    #[test]
+    fn a_batch_leaves_a_dead_letter_for_each_of_its_events() {
+        for batch_then in [true, false] {
+            let mut world = world(Plan { wake_us: Some(0), ..Plan::quiet() });
+            let batch = Some((3, 20));
+            world.create("hook", Order { batch, retry: retry(0, 0), ..order(0) });
+            world.run_for(10_000);
+            world.endpoints[0].script.push_back(FAILS);
+            world.endpoints[0].forever = Some(WORKS);
+            assert!([1, 2, 1].into_iter().all(|key| world.trigger(key, false)));
+            world.run_for(50_000);
+            assert_eq!((tally(&world, 0).dead, kept(&world).kept), (3, 3));
+            world.update(0, |settings| settings.batch = batch_then);
+            world.run_for(10_000);
+            assert_eq!(world.replay(0, Which::Dead, 100_000), 3);
+            finish(&mut world);
+            let mut again = carried(&world).split_off(1);
+            match batch_then {
+                true => assert_eq!(again.len(), 1, "{again:?}"),
+                false => assert!(again.iter().all(|events| events.len() == 1), "{again:?}"),
+            }
+            let mut again: Vec<u32> = again.drain(..).flatten().collect();
+            let of_key_1: Vec<u32> = again.iter().copied().filter(|&event| event != 1).collect();
+            assert_eq!(of_key_1, [0, 2], "in their order");
+            again.sort_unstable();
+            assert_eq!(again, [0, 1, 2]);
+            let tally = tally(&world, 0);
+            assert_eq!((tally.replayed, tally.delivered, tally.dead), (3, 3, 3));
+        }
+    }
+
+    /// `COALESCE latest`: a replayed event never goes out after a newer one of its key that is
+    /// pending, and never takes its place: it gives way, and is counted.
+    #[test]
+    fn a_replayed_event_gives_way_to_a_newer_one() {
+        for is_under_way in [false, true] {
+            let mut world = with_dead(Plan::quiet(), 1);
+            world.update(0, |settings| {
+                (settings.coalesce, settings.retry) = (true, retry(3, 100));
+            });
+            world.run_for(10_000);
+            world.endpoints[0].script.push_back(match is_under_way {
+                true => Script::Status(200, 60_000),
+                false => FAILS,
+            });
+            world.trigger(0, false);
+            world.run_for(20_000);
+            assert_eq!(world.replay(0, Which::Dead, 100), 1);
+            finish(&mut world);
+            let last = events_sent(&world).pop();
+            assert_eq!(last, Some(Some(1)), "under way: {is_under_way}");
+            let tally = tally(&world, 0);
+            assert_eq!((tally.triggered, tally.replayed, tally.dead), (2, 1, 1));
+            assert_eq!((tally.coalesced, tally.delivered, kept(&world).kept), (1, 1, 0));
+        }
+    }
+
+    /// Of two dead letters of one key, the newer one takes the place of the older one, and a new
+    /// event that of both.
+    #[test]
+    fn newer_events_take_the_place_of_replayed_ones() {
+        let mut world = with_dead(Plan::quiet(), 1);
+        world.endpoints[0].script.push_back(FAILS);
+        world.trigger(0, false);
+        world.run_for(50_000);
+        assert_eq!(kept(&world).kept, 2);
+        world.update(0, |settings| {
+            (settings.coalesce, settings.concurrency) = (true, 1);
+        });
+        world.endpoints[0].script.push_back(Script::Status(200, 100_000));
+        world.trigger(5, false);
+        world.run_for(20_000);
+        assert_eq!(world.replay(0, Which::Dead, 100_000), 2);
+        world.run_for(20_000);
+        assert_eq!((tally(&world, 0).replayed, tally(&world, 0).coalesced), (2, 1));
+        world.trigger(0, false);
+        finish(&mut world);
+        assert_eq!(events_sent(&world), [0, 1, 2, 3].map(Some));
+        let tally = tally(&world, 0);
+        assert_eq!((tally.coalesced, tally.delivered, tally.pending), (2, 2, 0));
+    }
+
+    /// `ON_FULL drop-oldest`: nothing is dropped for the sake of a replay; what has been replayed
+    /// is the youngest, and is dropped in its turn.
+    #[test]
+    fn a_replay_drops_nothing() {
+        let mut world = with_dead(Plan { pending_max: 3, ..Plan::quiet() }, 2);
+        world.update(0, |settings| {
+            (settings.on_full, settings.timeout_ms) = (OnFull::DropOldest, 60_000);
+            settings.concurrency = 1;
+        });
+        world.endpoints[0].forever = Some(Script::Status(200, 200_000));
+        world.run_for(10_000);
+        assert!((10..12).all(|key| world.trigger(key, false)));
+        world.run_for(10_000);
+        assert_eq!(world.replay(0, Which::Dead, 100_000), 2);
+        world.run_for(100_000);
+        let tally_now = tally(&world, 0);
+        assert_eq!((tally_now.replayed, tally_now.pending, tally_now.dropped), (1, 3, 0));
+        // One is under way; the other one and the replayed one go.
+        assert!((12..14).all(|key| world.trigger(key, false)));
+        world.run_for(1000);
+        assert_eq!((tally(&world, 0).pending, tally(&world, 0).dropped), (3, 2));
+        world.drain();
+        let tally = tally(&world, 0);
+        assert_eq!((tally.replayed, tally.delivered, tally.dropped), (2, 4, 2));
+        let events = [0, 1, 2, 4, 5, 1].map(Some);
+        assert_eq!(events_sent(&world), events);
+    }
+
+    /// `ORDER none`: a replayed event waits for nobody, and nobody for it.
+    #[test]
+    fn without_order_a_replayed_event_waits_for_nobody() {
+        let mut world = world(Plan::quiet());
+        let retry_once = retry(1, 200);
+        world.create("hook", Order { ordered: false, retry: retry(0, 0), ..order(0) });
+        world.endpoints[0].script.extend([FAILS, FAILS]);
+        world.endpoints[0].forever = Some(WORKS);
+        world.trigger(1, false);
+        world.run_for(50_000);
+        world.update(0, |settings| settings.retry = retry_once);
+        world.run_for(10_000);
+        world.trigger(1, false);
+        world.run_for(50_000);
+        world.replay(0, Which::Dead, 100);
+        world.run_for(50_000);
+        assert_eq!(events_sent(&world), [0, 1, 0].map(Some), "the other one waits for its retry");
+        finish(&mut world);
+        assert_eq!((tally(&world, 0).delivered, tally(&world, 0).replayed), (2, 1));
+    }
+
+    /// How far behind a webhook is, is told from when an event was taken up again: it was not
+    /// pending meanwhile.
+    #[test]
+    fn a_replayed_event_is_young() {
+        let mut world = with_dead(Plan::quiet(), 1);
+        world.run_for(3_600_000_000);
+        let replayed_at = world.now;
+        world.endpoints[0].forever = Some(Script::Hang);
+        world.replay(0, Which::Dead, 100);
+        world.run_for(10_000);
+        assert_eq!(tally(&world, 0).pending, 1);
+        let oldest_us = world.lives[0].ledger.measures(0).oldest_us.get();
+        assert!((replayed_at..=world.now).contains(&oldest_us));
+        world.endpoints[0].forever = Some(WORKS);
+        finish(&mut world);
     }
 
     fn disabled(while_disabled: WhileDisabled) -> World {

@@ -14,7 +14,7 @@ struct Wishes {
 
 /// A request is a batch only if its webhook makes batches, or made them when this one was made; it
 /// has no more events than were allowed, and each of them once. What came into a batch is only
-/// ever sent in it, and what was tried alone goes on alone.
+/// ever sent in it, and what was tried alone goes on alone, unless it dies and is replayed.
 pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
     let mut wishes: BTreeMap<(usize, u32), Wishes> = BTreeMap::new();
     // Names of batches are among them, too, which are no event's.
@@ -61,6 +61,11 @@ pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
                 if events.len() != sent.carried.len() {
                     return Err(at(entry.at, &format!("an event comes twice in {sent:?}")));
                 }
+            }
+            // It goes as its webhook wants it now.
+            Happening::Replayed { name, event, .. } => {
+                tried_alone.remove(&(name.webhook, name.id));
+                batch_of.remove(&(name.webhook, *event));
             }
             // 410 counts no attempt.
             Happening::Attempt(attempt) if attempt.status != Some(410) => {

@@ -30,7 +30,7 @@ pub fn letters(history: &History, plan: &Plan) -> Result<(), String> {
         match &entry.what {
             Happening::Attempt(attempt) if attempt.outcome == DeliveryOutcome::Dead => {
                 let letters = webhooks.entry(attempt.name.webhook).or_default();
-                letters.kept.push_back(attempt.name.id);
+                letters.kept.extend(&attempt.ids);
                 while letters.kept.len() > plan.dead.letters_max {
                     letters.kept.pop_front();
                     letters.forgotten += 1;

@@ -69,6 +69,10 @@ pub fn measures(history: &History, _: &Plan) -> Result<(), String> {
     for Entry { at: time, what, .. } in &history.entries {
         match what {
             Happening::Attempt(attempt) => measured.follow(attempt),
+            // It has all its attempts again.
+            Happening::Replayed { name, .. } => {
+                measured.made.remove(&(name.webhook, name.id));
+            }
             Happening::Checkpoint(checkpoint) => {
                 let mut blocked = vec![0; checkpoint.shards.len()];
                 for row in &checkpoint.rows {
