@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ferrite::core::format::ContentType;
 use ferrite::core::http::endpoint::Endpoint;
 use ferrite::core::http::headers::{Authorization, CustomHeaders};
 use ferrite::core::http::request::{Request, RequestHead};
@@ -23,7 +24,9 @@ fn request(criterion: &mut Criterion) {
         let request = Request {
             id_text: b"evt_0123456789abcdef0000000001",
             attempt: 1,
+            lines: b"",
             body: &body,
+            content_type: ContentType::Json,
             signature,
             unix_seconds: 1_705_314_600,
         };

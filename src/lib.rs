@@ -17,6 +17,8 @@ pub mod inbox;
 #[doc(hidden)]
 pub mod io;
 #[doc(hidden)]
+pub mod log;
+#[doc(hidden)]
 pub mod metrics;
 #[doc(hidden)]
 pub mod registry;

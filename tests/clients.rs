@@ -9,6 +9,8 @@ mod support;
 
 #[path = "clients/dead_letters.rs"]
 mod dead_letters;
+#[path = "clients/formats.rs"]
+mod formats;
 #[path = "clients/hostile.rs"]
 mod hostile;
 #[path = "clients/languages.rs"]

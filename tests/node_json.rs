@@ -107,6 +107,8 @@ fn body(event: &Event) -> Vec<u8> {
         client_id: event.client_id.as_deref(),
         source_ip: event.source_ip.as_deref(),
         timestamp_us: None,
+        traceparent: None,
+        tracestate: None,
     };
     let stamp =
         Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: event.timestamp_us };

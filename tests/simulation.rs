@@ -30,6 +30,8 @@ mod simulation {
     pub mod request;
     pub mod run;
     pub mod scenarios;
+    pub mod secrets;
+    pub mod signing;
     pub mod world;
     pub mod writing;
 }

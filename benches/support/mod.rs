@@ -5,6 +5,7 @@
 
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::event::{EventMask, EventRef, EventValue};
+use ferrite::core::format::Format;
 use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
@@ -66,7 +67,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         auth: Auth::None,
         headers: Vec::new(),
         secret: secret.map(str::to_owned),
-        signatures: Signatures::Both,
+        signatures: Signatures::BOTH,
+        retired: Vec::new(),
         retry: RetryPolicy {
             retries,
             delay_ms: 60_000,
@@ -85,6 +87,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         on_full: OnFull::Reject,
         coalesce: false,
         ordered: true,
+        format: Format::Ferrite,
+        sequence: false,
     };
     registry.create("w", settings, 0).unwrap();
     registry

@@ -5,6 +5,7 @@
 //! fills it up: so the receiver's side can be matched with the sender's without an id.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One line of a history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,48 +21,110 @@ pub enum HistoryLine {
         at_us: u64,
     },
     /// The sender's side, at the end: how the engine accounts for a webhook's deliveries.
-    Accounts {
-        /// The webhook.
-        webhook: String,
-        /// Events that matched it.
-        triggered: u64,
-        /// Answered 2xx.
-        delivered: u64,
-        /// Given up after all attempts.
-        dead: u64,
-        /// Turned away because its queue was full.
-        dropped: u64,
-        /// Cancelled by its deletion.
-        cancelled: u64,
-        /// Still waiting or under way.
-        pending: u64,
-        /// Whether its requests are signed.
-        signed: bool,
-        /// Dead ones that were taken up again by a replay.
-        #[serde(default)]
-        replayed: u64,
-    },
+    Accounts(Accounts),
     /// The receiver's side: a request arrived and was answered (or not).
-    Request {
-        /// Path of the request: tells webhooks apart.
-        path: String,
-        /// `X-Ferrite-Id`.
-        id: String,
-        /// `X-Ferrite-Attempt`.
-        attempt: u32,
-        /// The key in the body.
-        key: String,
-        /// The sequence in the body's value, if it has one.
-        sequence: Option<u64>,
-        /// A hash of the body's bytes.
-        body_hash: u64,
-        /// Whether the request's signatures are right; `None`: not checked or not signed.
-        signature: Option<bool>,
-        /// When its last byte had arrived, in microseconds since 1970.
-        arrived_us: u64,
-        /// When its answer was written, or the connection ended; in microseconds since 1970.
-        answered_us: u64,
-        /// The status that was answered; `None`: none (reset, hang, half-close).
-        status: Option<u16>,
-    },
+    Request(Request),
+}
+
+/// How the engine accounts for a webhook's deliveries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Accounts {
+    /// The webhook.
+    pub webhook: String,
+    /// Events that matched it.
+    pub triggered: u64,
+    /// Answered 2xx.
+    pub delivered: u64,
+    /// Given up after all attempts.
+    pub dead: u64,
+    /// Turned away because its queue was full.
+    pub dropped: u64,
+    /// Cancelled by its deletion.
+    pub cancelled: u64,
+    /// Still waiting or under way.
+    pub pending: u64,
+    /// Whether its requests are signed.
+    pub signed: bool,
+    /// Dead ones that were taken up again by a replay.
+    #[serde(default)]
+    pub replayed: u64,
+    /// Given way to a newer event of their key.
+    #[serde(default)]
+    pub coalesced: u64,
+}
+
+/// A request as the receiver saw it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Path of the request: tells webhooks apart.
+    pub path: String,
+    /// `X-Ferrite-Id`; of a batch without one, its `batch_id`.
+    pub id: String,
+    /// `X-Ferrite-Attempt`.
+    pub attempt: u32,
+    /// The key in the body; empty for a batch.
+    pub key: String,
+    /// The sequence in the body's value, if it has one.
+    pub sequence: Option<u64>,
+    /// A hash of the body's bytes.
+    pub body_hash: u64,
+    /// Whether the request's signatures are right; `None`: not checked or not signed.
+    pub signature: Option<bool>,
+    /// When its last byte had arrived, in microseconds since 1970.
+    pub arrived_us: u64,
+    /// When its answer was written, or the connection ended; in microseconds since 1970.
+    pub answered_us: u64,
+    /// The status that was answered; `None`: none (reset, hang, half-close).
+    pub status: Option<u16>,
+    /// The events of a batch, in their order in the body; empty: no batch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<BatchEvent>,
+}
+
+/// An event within a batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BatchEvent {
+    /// Its `id`; empty if it has none.
+    pub id: String,
+    /// The key.
+    pub key: String,
+    /// The sequence in its value, if it has one.
+    pub sequence: Option<u64>,
+}
+
+impl Request {
+    /// Whether it was answered with success.
+    pub fn is_2xx(&self) -> bool {
+        matches!(self.status, Some(200..300))
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status.map_or("no answer".to_owned(), |status| status.to_string());
+        let event = match self.events.len() {
+            0 => Event { key: &self.key, sequence: self.sequence }.to_string(),
+            count => format!("batch of {count}"),
+        };
+        write!(
+            formatter,
+            "{} {event} (id {}, attempt {}, arrived {}, answered {}: {status})",
+            self.path, self.id, self.attempt, self.arrived_us, self.answered_us
+        )
+    }
+}
+
+/// Which event it is, as people read it.
+pub(crate) struct Event<'a> {
+    pub key: &'a str,
+    pub sequence: Option<u64>,
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sequence {
+            Some(sequence) => write!(formatter, "{}#{sequence}", self.key),
+            None => write!(formatter, "{}#?", self.key),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::compare::sink::Sink;
 use crate::compare::{self, engine, request};
+use crate::defaults::defaults;
 use crate::result::{Finding, Machine, ResultFile, ScenarioResult};
 use ferrite::webhooks::{Admission, WebhookManager, WebhookOptions};
 use std::io::{self, Write};
@@ -46,16 +47,9 @@ pub struct Options {
 }
 
 impl Default for Options {
+    /// The defaults of the command line.
     fn default() -> Self {
-        Options {
-            turns: 100,
-            sender_core: 0,
-            sink_core: 1,
-            unpinned: false,
-            value_bytes: 100,
-            sink: None,
-            json: None,
-        }
+        defaults()
     }
 }
 
@@ -71,7 +65,7 @@ pub struct Times {
 /// Measures, prints, and writes the result.
 pub fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let pinned = |core: usize| (!options.unpinned).then_some(core);
-    let sink = Sink::start_unless(options.sink, pinned(options.sink_core))?;
+    let sink = Sink::start_unless(options.sink, pinned(options.sink_core), false)?;
     if let Some(core) = pinned(options.sender_core) {
         monoio::utils::bind_to_cpu_set([core])?;
     }
@@ -155,11 +149,13 @@ fn judge(times: &Times) -> ScenarioResult {
     let both =
         |times: &[Duration]| format!("p50 {:.0} us, p99 {:.0} us", us(times, 0.5), us(times, 0.99));
     let ratio = us(&times.engine, 0.5) / us(&times.bare, 0.5).max(f64::EPSILON);
-    let finding = |what: &str, found, holds| Finding { what: what.to_owned(), found, holds };
+    let finding = |what: &str, found: String, holds| Finding::new(what, found, holds);
     ScenarioResult {
         label: "idle".to_owned(),
         machine: Machine::here(),
         passed: ratio <= P5_RATIO,
+        inconclusive: false,
+        series: Vec::new(),
         findings: vec![
             finding("trigger to 2xx after 40 ms of idleness", both(&times.engine), true),
             finding("bare round trip after 40 ms of idleness", both(&times.bare), true),

@@ -1,8 +1,10 @@
 //! The load-test harness of Ferrite Webhooks: a sink that misbehaves on request, runs of the
 //! engine, comparisons with other senders, checkers of what was promised, and a report.
 
+mod batch;
 pub mod caller;
 pub mod compare;
+mod defaults;
 pub mod history;
 pub mod idle;
 pub mod machine;

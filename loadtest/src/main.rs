@@ -28,7 +28,7 @@ enum Command {
     Idle(idle::Options),
     /// Judge the histories of both sides of a run.
     Verify(verify::Options),
-    /// Steady events against a receiver that misbehaves, for long; a verdict.
+    /// Steady events against receivers that misbehave, for long; a verdict.
     Soak(scenario::soak::Options),
     /// What one bad endpoint costs the others; a verdict.
     Isolation(scenario::isolation::Options),
@@ -56,11 +56,9 @@ fn execute(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Caller(options) => caller::run(&options)?,
         Command::Idle(options) => idle::run(&options)?,
         Command::Verify(options) => return Ok(verdict(verify::verify(&options)?.passed)),
-        Command::Soak(options) => return Ok(verdict(scenario::soak::soak(&options)?)),
-        Command::Isolation(options) => {
-            return Ok(verdict(scenario::isolation::isolation(&options)?));
-        }
-        Command::Chaos(options) => return Ok(verdict(scenario::chaos::chaos(&options)?)),
+        Command::Soak(options) => return Ok(scenario::soak::soak(&options)?.into()),
+        Command::Isolation(options) => return Ok(scenario::isolation::isolation(&options)?.into()),
+        Command::Chaos(options) => return Ok(scenario::chaos::chaos(&options)?.into()),
         Command::Report(options) => report::report(&options)?,
     }
     Ok(ExitCode::SUCCESS)

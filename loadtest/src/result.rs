@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 /// Any result file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there are few of it at a time")]
 pub enum ResultFile {
     /// One run of the engine.
     Run(RunResult),
@@ -78,6 +79,10 @@ pub struct RunResult {
     /// System calls that offers made to wake a worker, in the measured part.
     #[serde(default)]
     pub rings_by_callers: u64,
+    /// Times that a worker broke down and was started again, in the whole run; the embedded engine
+    /// tells.
+    #[serde(default)]
+    pub worker_restarts: u64,
     /// What the workers run on: `io_uring`, or `epoll` and why; empty if it is not known.
     #[serde(default)]
     pub driver: String,
@@ -162,8 +167,25 @@ pub struct ScenarioResult {
     pub machine: Machine,
     /// Whether everything held.
     pub passed: bool,
+    /// Whether nothing is broken as far as could be told, but something could not.
+    #[serde(default)]
+    pub inconclusive: bool,
     /// What was looked at: the question, the answer, whether it is as it must be.
     pub findings: Vec<Finding>,
+    /// Numbers that were taken.
+    #[serde(default)]
+    pub series: Vec<Series>,
+}
+
+/// Numbers that were taken one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// What they are, with the unit.
+    pub name: String,
+    /// What the first number of each point is: `seconds`, `measurement`.
+    pub across: String,
+    /// The points.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// One thing that a scenario looked at.
@@ -175,4 +197,19 @@ pub struct Finding {
     pub found: String,
     /// Whether it is as it must be.
     pub holds: bool,
+    /// Whether it could not be told; then `holds` is `false`.
+    #[serde(default)]
+    pub inconclusive: bool,
+}
+
+impl Finding {
+    /// Something that was looked at.
+    pub fn new(what: impl Into<String>, found: impl Into<String>, holds: bool) -> Finding {
+        Finding { what: what.into(), found: found.into(), holds, inconclusive: false }
+    }
+
+    /// Something that was looked at, and could not be told.
+    pub fn unknown(what: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { inconclusive: true, ..Finding::new(what, found, false) }
+    }
 }

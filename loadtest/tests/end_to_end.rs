@@ -5,7 +5,7 @@
 use ferrite::webhooks::{
     WebhookConfig, WebhookEvent, WebhookManager, WebhookOptions, WebhookTrigger,
 };
-use ferrite_loadtest::history::HistoryLine;
+use ferrite_loadtest::history::{Accounts, HistoryLine};
 use ferrite_loadtest::sink::{Faults, Options, Sink};
 use ferrite_loadtest::verify::{self, Rules};
 use ferrite_loadtest::wait::wait;
@@ -66,16 +66,19 @@ fn trigger(manager: &WebhookManager, keys: u64, rounds: u64) -> Vec<HistoryLine>
 }
 
 fn accounts(manager: &WebhookManager) -> Vec<HistoryLine> {
-    let accounts = manager.list().into_iter().map(|info| HistoryLine::Accounts {
-        webhook: info.name,
-        triggered: info.stats.triggered,
-        delivered: info.stats.delivered,
-        dead: info.stats.failures,
-        dropped: info.stats.dropped,
-        cancelled: info.stats.cancelled,
-        replayed: info.stats.replayed,
-        pending: info.stats.pending,
-        signed: info.signed,
+    let accounts = manager.list().into_iter().map(|info| {
+        HistoryLine::Accounts(Accounts {
+            webhook: info.name,
+            triggered: info.stats.triggered,
+            delivered: info.stats.delivered,
+            dead: info.stats.failures,
+            dropped: info.stats.dropped,
+            cancelled: info.stats.cancelled,
+            replayed: info.stats.replayed,
+            coalesced: info.stats.coalesced,
+            pending: info.stats.pending,
+            signed: info.signed,
+        })
     });
     accounts.collect()
 }
@@ -107,7 +110,7 @@ fn judge(name: &str, options: Options, retries: u32) -> (verify::Verdict, Sink) 
     lines.extend(accounts(&manager));
     wait(manager.shutdown(PATIENCE));
     assert!(sink.flush());
-    lines.extend(verify::read(&history).unwrap());
+    lines.extend(verify::lines(&history).unwrap().map(Result::unwrap));
     std::fs::remove_dir_all(folder).unwrap();
     (verify::check(lines, Rules::default()), sink)
 }

@@ -6,7 +6,9 @@ mod browser;
 mod samples;
 
 use ferrite_loadtest::report::page;
-use ferrite_loadtest::result::{Machine, PeerResult, ResultFile, RunResult};
+use ferrite_loadtest::result::{
+    Finding, Machine, PeerResult, ResultFile, RunResult, ScenarioResult, Series,
+};
 use std::process::Command;
 
 /// The text of the element with this id, up to its end tag.
@@ -116,6 +118,27 @@ fn scenarios_have_a_verdict_for_each_finding() {
         (count(isolation, ">failed<"), count(isolation, ">holds<"), count(isolation, ">broken<")),
         (1, 1, 1)
     );
+}
+
+#[test]
+fn what_could_not_be_told_is_no_pass_and_numbers_over_time_are_drawn() {
+    let scenario = ScenarioResult {
+        label: "soak".to_owned(),
+        inconclusive: true,
+        findings: vec![Finding::unknown("memory: flat", "too short"), Finding::new("b", "", true)],
+        series: vec![Series {
+            name: "memory, MiB".to_owned(),
+            across: "seconds".to_owned(),
+            points: (0..30).map(|at| (f64::from(at), 80.0)).collect(),
+        }],
+        ..ScenarioResult::default()
+    };
+    let page = page(&[ResultFile::Scenario(scenario)]);
+    let section = element(&page, "section", "scenario-1");
+    assert_eq!((count(section, ">inconclusive<"), count(section, ">holds<")), (2, 1));
+    assert_eq!((count(section, ">failed<"), count(section, ">passed<")), (0, 0));
+    assert_eq!(points(element(&page, "svg", "scenario-1-1")), [30]);
+    assert!(!page.contains("NaN"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use ferrite::server::serve::{Server, StopHandle};
 use ferrite::server::settings::ServerSettings;
 use ferrite::webhooks::{WebhookConfig, WebhookManager};
-use ferrite_loadtest::history::HistoryLine;
+use ferrite_loadtest::history::{Accounts, HistoryLine};
 use ferrite_loadtest::result::{ResultFile, RunResult};
 use ferrite_loadtest::run::{self, Options, RunError, Setting, Silent, Target};
 use ferrite_loadtest::sink::{self, Faults, Sink};
@@ -48,7 +48,15 @@ fn read_history(path: &Path) -> (u64, Vec<HistoryLine>) {
 
 fn delivered(line: &HistoryLine) -> u64 {
     match line {
-        HistoryLine::Accounts { triggered, delivered, dead, dropped, pending, signed, .. } => {
+        HistoryLine::Accounts(Accounts {
+            triggered,
+            delivered,
+            dead,
+            dropped,
+            pending,
+            signed,
+            ..
+        }) => {
             assert_eq!((triggered, *dead, *dropped, *pending), (delivered, 0, 0, 0), "{line:?}");
             assert!(signed);
             *delivered
@@ -115,9 +123,7 @@ fn both_histories_of_a_run_against_a_bad_receiver_pass() {
     assert_eq!(result.void, None);
     assert!(result.failed_attempts > 0 && result.latency.is_none(), "{result:?}");
     assert!(sink.flush());
-    let mut lines = verify::read(sender.path()).unwrap();
-    lines.extend(verify::read(receiver.path()).unwrap());
-    let verdict = verify::check(lines, Rules::default());
+    let verdict = verify::check_files(&[sender.path(), receiver.path()], Rules::default()).unwrap();
     assert!(verdict.passed, "{verdict}");
     assert_eq!((verdict.accepted, verdict.paths), (500, 2));
     sink.stop().unwrap();

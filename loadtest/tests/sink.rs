@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use ferrite_loadtest::history::HistoryLine;
+use ferrite_loadtest::history::{HistoryLine, Request};
 use ferrite_loadtest::sink::{Faults, Options, Sink, Stats};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -289,9 +289,10 @@ fn the_history_tells_what_arrived_and_what_was_answered() {
     );
     assert_eq!(client.status(request.as_bytes()), 200);
     assert_eq!(client.status(b"POST /sink/flush HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), 200);
-    let HistoryLine::Request { arrived_us, answered_us, .. } = read()[0] else { panic!() };
+    let HistoryLine::Request(Request { arrived_us, answered_us, .. }) = read()[0] else { panic!() };
     assert!(answered_us >= arrived_us + 20_000);
-    let HistoryLine::Request { path: target, id, attempt, key, sequence, status, .. } = &read()[0]
+    let HistoryLine::Request(Request { path: target, id, attempt, key, sequence, status, .. }) =
+        &read()[0]
     else {
         panic!()
     };
@@ -303,9 +304,80 @@ fn the_history_tells_what_arrived_and_what_was_answered() {
     drop(client);
     eventually(|| sink.stats().unanswered == 1);
     sink.stop().unwrap();
-    let HistoryLine::Request { status, .. } = read()[1] else { panic!() };
+    let HistoryLine::Request(Request { status, .. }) = read()[1] else { panic!() };
     assert_eq!(status, None);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn batch(id: &str, events: &[(&str, u64)]) -> Vec<u8> {
+    let events: Vec<String> = events
+        .iter()
+        .map(|(key, sequence)| {
+            format!(r##"{{"id":"evt_{key}_{sequence}","key":"{key}","data":{{"value":"#{sequence}#"}}}}"##)
+        })
+        .collect();
+    let (count, events) = (events.len(), events.join(","));
+    post(&format!(
+        r#"{{"batch_id":"{id}","timestamp":"2024-01-15T10:30:00Z","events":[{events}],"count":{count}}}"#
+    ))
+}
+
+#[test]
+fn events_in_batches_are_counted_on_the_fast_and_on_the_careful_path() {
+    for (count_events, verify_order, events) in
+        [(true, false, 4), (true, true, 4), (false, false, 2), (false, true, 2)]
+    {
+        let options = Options { count_events, verify_order, ..Options::default() };
+        let sink = Sink::start(options).unwrap();
+        let mut client = Client::connect(&sink);
+        assert_eq!(client.status(&batch("b", &[("k", 0), ("k", 1), ("l", 0)])), 200);
+        assert_eq!(client.status(&event("k", 2)), 200);
+        assert_eq!((sink.stats().requests, sink.stats().events), (2, events));
+        sink.reset();
+        assert_eq!(sink.stats().events, 0);
+    }
+}
+
+#[test]
+fn the_order_of_batches_is_checked_event_by_event() {
+    let sink = Sink::start(Options { verify_order: true, ..Options::default() }).unwrap();
+    let mut client = Client::connect(&sink);
+    let mut counts = |events: &[(&str, u64)]| {
+        assert_eq!(client.status(&batch("b", events)), 200);
+        (sink.stats().bad_order, sink.stats().duplicates)
+    };
+    assert_eq!(counts(&[("k", 0), ("l", 0), ("k", 1)]), (0, 0));
+    assert_eq!(counts(&[("k", 2), ("l", 1)]), (0, 0));
+    assert_eq!(counts(&[("k", 2), ("k", 3)]), (0, 1));
+    assert_eq!(counts(&[("k", 5), ("k", 4)]), (1, 1));
+    assert_eq!(counts(&[("l", 3)]), (2, 1));
+}
+
+#[test]
+fn the_history_tells_the_events_of_a_batch_before_it_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history");
+    let history = Some(path.clone());
+    let sink = Sink::start(Options { history, history_first: true, ..Options::default() }).unwrap();
+    let mut client = Client::connect(&sink);
+    for number in 0..20 {
+        assert_eq!(client.status(&batch("b", &[("k", 2 * number), ("l", number)])), 200);
+        // No flush was asked for, and the second of its own has not passed.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let HistoryLine::Request(request) =
+            serde_json::from_str(text.lines().nth(number as usize).unwrap()).unwrap()
+        else {
+            panic!("{text}")
+        };
+        assert_eq!(
+            (request.id.as_str(), request.key.as_str(), request.status),
+            ("b", "", Some(200))
+        );
+        let events: Vec<_> =
+            request.events.iter().map(|event| (&*event.key, event.sequence)).collect();
+        assert_eq!(events, [("k", Some(2 * number)), ("l", Some(number))]);
+        assert_eq!(request.events[0].id, format!("evt_k_{}", 2 * number));
+    }
 }
 
 #[test]

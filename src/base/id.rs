@@ -7,7 +7,7 @@ use std::fmt;
 ///
 /// The boot part is drawn at random once per start (see [`crate::base::random::boot_id`]), so an
 /// id is never used again after a crash, with or without a disk (DEL-3).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct EventId {
     /// Names the start of the engine that accepted the event.
     pub boot: u64,

@@ -166,3 +166,56 @@ pub const NOTICE_INTERVAL_MS: u64 = 10_000;
 /// Requests for `/metrics` and the health checks that are answered at once; more are refused with
 /// a 503.
 pub const ADMIN_CONNECTIONS_MAX: usize = 8;
+
+// What the configuration file takes; the defaults are in `webhooks::WebhookConfig`.
+
+/// Most webhooks that `max_webhooks` may allow.
+pub const WEBHOOKS_MAX: u64 = 1_000_000;
+/// Largest `backoff_multiplier`.
+pub const BACKOFF_MULTIPLIER_MAX: f64 = 1000.0;
+/// Most open connections that a worker, or an endpoint in a worker, may be allowed.
+pub const CONNECTIONS_MAX: u64 = 1_000_000;
+
+/// Largest record of the log, in bytes: an event's body may be six times its value (escapes), and
+/// its key stands beside it.
+pub const LOG_RECORD_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// A segment of the log ends when it is this long, in bytes, unless configured.
+pub const LOG_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Shortest segments that may be configured, in bytes.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 4 * 1024;
+/// All segments of the log together, in bytes, unless configured. No event is taken beyond it.
+pub const LOG_DISK_BYTES_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
+/// What is written to the log at once, in bytes; the batch that passes it is still taken whole.
+pub const LOG_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Batches that wait for the log's writer.
+pub const LOG_QUEUE_BATCHES_MAX: usize = 1024;
+/// Bytes that wait for the log's writer; the batch that passes it is still taken.
+pub const LOG_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest batch buffer that is kept for the next batch, in bytes.
+pub const LOG_BATCH_KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Time between two syncs of the log under `fsync = "everysec"`, in milliseconds.
+pub const LOG_SYNC_INTERVAL_MS: u64 = 1000;
+/// A log that could not be written is tried again after this long, in milliseconds.
+pub const LOG_RETRY_MS: u64 = 1000;
+/// What the log's readers read at once, in bytes.
+pub const LOG_READ_BYTES: usize = 256 * 1024;
+/// What cleaning a segment copies in one step, in bytes.
+pub const LOG_CLEAN_STEP_BYTES: usize = 1024 * 1024;
+/// Unfinished deliveries whose number of attempts the log remembers; further ones start again
+/// from none after a restart.
+pub const LOG_ATTEMPTS_MAX: usize = 1 << 20;
+/// Most webhooks that one event of the log is for.
+pub const LOG_TARGETS_MAX: usize = u16::MAX as usize;
+/// Old secrets of a webhook that still sign while their grace lasts; the oldest makes room.
+pub const SECRETS_RETIRED_MAX: usize = 2;
+/// Longest grace of an old secret: 90 days.
+pub const SECRET_GRACE_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
+/// Keys whose last number a worker remembers for one webhook with `SEQUENCE`. When a new key comes
+/// beyond that, it forgets all of them, and every key's numbers begin anew.
+pub const SEQUENCE_KEYS_MAX: usize = 65_536;
+/// Longest key that becomes `subject` and `partitionkey` of a CloudEvent, in bytes.
+pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
+/// Longest `tracestate` that is passed on, in bytes.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+/// Most members of a `tracestate` that is passed on.
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;

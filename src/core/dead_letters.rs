@@ -46,9 +46,9 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// What it counts for: its body and the kept part of its key.
+    /// What it counts for: its body, its header lines and the kept part of its key.
     fn bytes(&self) -> usize {
-        self.kept.body.len() + self.kept.key.len()
+        self.kept.body.len() + self.kept.lines.len() + self.kept.key.len()
     }
 }
 
@@ -195,6 +195,7 @@ mod tests {
     use super::*;
     use crate::base::id::EventId;
     use crate::core::event::WebhookEvent;
+    use crate::core::format::Format;
 
     fn letter(sequence: u64, body_bytes: usize) -> DeadLetter {
         DeadLetter {
@@ -204,6 +205,8 @@ mod tests {
                 key: format!("key:{sequence}").into_bytes(),
                 key_hash: sequence,
                 body: vec![b'x'; body_bytes],
+                format: Format::Ferrite,
+                lines: Vec::new(),
             },
             worker: 0,
             attempts: 4,

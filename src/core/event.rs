@@ -190,6 +190,11 @@ pub struct EventRef<'a> {
     pub source_ip: Option<&'a str>,
     /// When it happened, in microseconds since 1970; `None` for the moment of the trigger call.
     pub timestamp_us: Option<u64>,
+    /// The trace that it belongs to (W3C Trace Context), sent as a header of that name. What is not
+    /// a valid `traceparent` is left out.
+    pub traceparent: Option<&'a str>,
+    /// What tracing systems add, at most 512 bytes; only sent beside a `traceparent`.
+    pub tracestate: Option<&'a str>,
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
 //! the simulator drive the same code.
 
+pub mod cloudevent;
 pub mod dead_letters;
 pub mod event;
 pub mod failure;
+pub mod format;
 pub mod glob;
 pub mod http;
 pub mod json;
@@ -22,4 +24,5 @@ pub mod signature;
 pub mod snapshot;
 pub mod stages;
 pub mod timestamp;
+pub mod trace;
 pub mod while_disabled;

@@ -6,6 +6,7 @@
 //! be missing has its flag in the header.
 
 use super::event::{EventRef, EventValue, WebhookEvent};
+use super::trace::Trace;
 
 const HEADER_BYTES: usize = 48;
 
@@ -14,6 +15,8 @@ const HAS_TTL: u8 = 1 << 1;
 const HAS_NEW_KEY: u8 = 1 << 2;
 const HAS_CLIENT_ID: u8 = 1 << 3;
 const HAS_SOURCE_IP: u8 = 1 << 4;
+const HAS_TRACE: u8 = 1 << 5;
+const HAS_TRACESTATE: u8 = 1 << 6;
 
 const VALUE_NONE: u8 = 0;
 const VALUE_BYTES: u8 = 1;
@@ -52,6 +55,9 @@ pub fn pack(event: &EventRef<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
     ] {
         flags |= if present { flag } else { 0 };
     }
+    if event.traceparent.is_some() {
+        flags |= HAS_TRACE | if event.tracestate.is_some() { HAS_TRACESTATE } else { 0 };
+    }
     let (value_kind, count) = match event.value {
         EventValue::None => (VALUE_NONE, 0),
         EventValue::Bytes(_) => (VALUE_BYTES, 1),
@@ -86,6 +92,12 @@ pub fn pack(event: &EventRef<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
     let rest = [event.old_value, event.new_key, event.client_id.map(str::as_bytes)];
     for part in rest.into_iter().chain([event.source_ip.map(str::as_bytes)]).flatten() {
         put(out, part);
+    }
+    if let Some(traceparent) = event.traceparent {
+        put(out, traceparent.as_bytes());
+        if let Some(tracestate) = event.tracestate {
+            put(out, tracestate.as_bytes());
+        }
     }
 }
 
@@ -122,6 +134,8 @@ pub struct PackedEvent<'a> {
     pub client_id: Option<&'a str>,
     /// Where that client's connection comes from.
     pub source_ip: Option<&'a str>,
+    /// The trace that it belongs to, as far as it is valid.
+    pub trace: Option<Trace<'a>>,
     /// What the caller's thread added.
     pub stamp: Stamp,
 }
@@ -211,6 +225,10 @@ pub fn unpack(buffer: &[u8]) -> Option<PackedEvent<'_>> {
         new_key: optional(HAS_NEW_KEY)?,
         client_id: text(optional(HAS_CLIENT_ID)?)?,
         source_ip: text(optional(HAS_SOURCE_IP)?)?,
+        trace: match text(optional(HAS_TRACE)?)? {
+            None => None,
+            Some(traceparent) => Trace::checked(traceparent, text(optional(HAS_TRACESTATE)?)?),
+        },
         stamp: Stamp {
             key_hash: word(8)?,
             generation: word(16)?,
@@ -262,6 +280,8 @@ mod tests {
             client_id: Some("conn:1"),
             source_ip: Some("127.0.0.1"),
             timestamp_us: None,
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            tracestate: Some("a=1"),
         };
         let mut buffer = vec![1, 2, 3];
         pack(&event, &STAMP, &mut buffer);
@@ -270,6 +290,8 @@ mod tests {
         assert_eq!((packed.old_value, packed.ttl), (event.old_value, event.ttl));
         assert_eq!((packed.new_key, packed.client_id), (event.new_key, event.client_id));
         assert_eq!((packed.source_ip, packed.stamp), (event.source_ip, STAMP));
+        let trace = packed.trace.unwrap();
+        assert_eq!((Some(trace.traceparent), trace.tracestate), (event.traceparent, Some("a=1")));
         let PackedValue::Entry { id, fields } = packed.value else { panic!("{packed:?}") };
         assert_eq!(id, b"1-1");
         assert_eq!(parts(fields), [b"f".as_slice(), b"v", b"", b"\xff"]);

@@ -489,6 +489,8 @@ mod tests {
                 client_id: client_id.as_deref(),
                 source_ip: None,
                 timestamp_us: None,
+                traceparent: None,
+                tracestate: None,
             };
             let (value, value_encoded) = expected_value(&value);
             let mut data = json!({"value": value, "old_value": null});

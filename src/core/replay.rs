@@ -2,12 +2,14 @@
 //! gets.
 
 use super::event::WebhookEvent;
+use super::format::Format;
 use crate::base::id::{EventId, WebhookId};
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// An event that can be sent again: the same id, the same bytes (DEL-3).
+/// An event that can be sent again: the same id, the same bytes, the same headers of its own
+/// (DEL-3).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptEvent {
     /// Its id.
@@ -20,6 +22,10 @@ pub struct KeptEvent {
     pub key_hash: u64,
     /// The bytes that are sent.
     pub body: Vec<u8>,
+    /// Their form.
+    pub format: Format,
+    /// Its own header lines, each with CRLF before it.
+    pub lines: Vec<u8>,
 }
 
 /// Which events are to be sent again.
@@ -149,6 +155,8 @@ mod tests {
                 key: Vec::new(),
                 key_hash: 0,
                 body: Vec::new(),
+                format: Format::Ferrite,
+                lines: Vec::new(),
             })
         }
 

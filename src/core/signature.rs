@@ -1,94 +1,68 @@
-//! Signatures of bodies (PAY-3).
+//! Signatures of requests (PAY-3).
 //!
-//! A SECRET yields two, with two keys. The Ferrite signature covers the body, and its key is the
-//! text of the secret as it stands. The Standard Webhooks signature covers id, time of the
-//! attempt and body; its key is what follows `whsec_`, decoded from base64, or else the text.
+//! A SECRET yields up to three, see [`Signatures`]. What is its key:
+//!
+//! | SECRET | `X-Ferrite-Signature` | Standard Webhooks | RFC 9421 |
+//! |---|---|---|---|
+//! | text | HMAC with the text | `v1`: HMAC with the text | `hmac-sha256` with the text |
+//! | `whsec_` and base64 | HMAC with the text, `whsec_` included | `v1`: HMAC with the decoded bytes | `hmac-sha256` with the decoded bytes |
+//! | `whsk_` and base64 | none: a receiver has only the public key | `v1a`: Ed25519 | `ed25519` |
+//!
+//! **Rotation.** While the grace of an old secret lasts, `webhook-signature` lists a signature of
+//! each secret, the newest first, and so does `Signature`; a receiver takes whichever it can
+//! verify. `X-Ferrite-Signature` has room for one value, and receivers compare it with one secret.
+//! It is of the *oldest* secret in force: a receiver that has not changed yet goes on verifying
+//! until the grace is over, and the header changes at one known moment. A receiver that holds
+//! both secrets meanwhile notices nothing.
 
+mod kinds;
+mod secret;
+
+pub use kinds::Signatures;
+pub use secret::SecretError;
+
+use super::http::message_signature::{self, Covered};
 use super::json;
-use crate::base::limits::SECRET_BYTES_MAX;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ring::digest::SHA256_OUTPUT_LEN;
-use ring::hmac::{Context, HMAC_SHA256, Key, Tag};
+use ring::hmac::{Context, Key, Tag};
+use secret::{Keys, Secret};
 use std::fmt;
 
-const STANDARD_SECRET_PREFIX: &str = "whsec_";
-
-/// Which of the two signatures a webhook with a SECRET sends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Signatures {
-    /// Both.
-    #[default]
-    Both,
-    /// `X-Ferrite-Signature` only: half the cost of signing.
-    Ferrite,
-    /// The headers of Standard Webhooks only.
-    Standard,
+/// An old secret that still signs.
+#[derive(Clone)]
+struct Retired {
+    secret: Secret,
+    /// It signs before this second since 1970.
+    until_unix_seconds: u64,
 }
 
-impl Signatures {
-    /// The name in commands and replies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Signatures::Both => "both",
-            Signatures::Ferrite => "ferrite",
-            Signatures::Standard => "standard",
-        }
-    }
-
-    /// What is called `name`, in any case.
-    pub fn from_name(name: &[u8]) -> Option<Signatures> {
-        [Signatures::Both, Signatures::Ferrite, Signatures::Standard]
-            .into_iter()
-            .find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
-    }
+/// What is signed of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The id of the event; must not contain a dot.
+    pub id_text: &'a [u8],
+    /// The time of this attempt.
+    pub unix_seconds: u64,
+    /// The body as it is sent.
+    pub body: &'a [u8],
+    /// What RFC 9421 covers of the head.
+    pub covered: Covered<'a>,
 }
 
-/// Why a SECRET is not acceptable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SecretError {
-    /// There is nothing in it (or nothing after `whsec_`).
-    #[error("the secret is empty")]
-    Empty,
-    /// It is too long.
-    #[error("the secret is longer than {SECRET_BYTES_MAX} bytes")]
-    TooLong,
-    /// It starts with `whsec_`, but no padded base64 follows.
-    #[error("a secret that starts with whsec_ must go on with padded base64")]
-    NotBase64,
-}
-
-/// The keys that one SECRET yields, prepared for signing. `Debug` shows nothing of them (SEC-3).
+/// The keys of a webhook, prepared for signing. `Debug` shows nothing of them (SEC-3).
 #[derive(Clone)]
 pub struct SigningKey {
-    ferrite: Key,
-    standard: Key,
+    secret: Secret,
     wanted: Signatures,
+    /// The newest first.
+    retired: Vec<Retired>,
 }
 
 impl SigningKey {
     /// The keys of the secret `text`.
     pub fn new(text: &str) -> Result<SigningKey, SecretError> {
-        if text.len() > SECRET_BYTES_MAX {
-            return Err(SecretError::TooLong);
-        }
-        let decoded;
-        let standard = match text.strip_prefix(STANDARD_SECRET_PREFIX) {
-            Some(encoded) => {
-                decoded = STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?;
-                decoded.as_slice()
-            }
-            None => text.as_bytes(),
-        };
-        if standard.is_empty() {
-            return Err(SecretError::Empty);
-        }
-        Ok(SigningKey {
-            ferrite: Key::new(HMAC_SHA256, text.as_bytes()),
-            standard: Key::new(HMAC_SHA256, standard),
-            wanted: Signatures::Both,
-        })
+        let secret = Secret::parse(text)?;
+        Ok(SigningKey { secret, wanted: Signatures::BOTH, retired: Vec::new() })
     }
 
     /// The same keys, for the signatures that are wanted.
@@ -97,20 +71,104 @@ impl SigningKey {
         SigningKey { wanted, ..self }
     }
 
-    /// Which signatures are wanted.
-    pub fn wanted(&self) -> Signatures {
-        self.wanted
+    /// Signs with an older secret too, before the second `until_unix_seconds`. Secrets are added
+    /// from the newest to the oldest.
+    pub fn also(mut self, text: &str, until_unix_seconds: u64) -> Result<SigningKey, SecretError> {
+        self.retired.push(Retired { secret: Secret::parse(text)?, until_unix_seconds });
+        Ok(self)
     }
 
-    /// Appends the value of `X-Ferrite-Signature`: `sha256=` and 64 hex digits.
+    /// Whether any of the wanted signatures can be made: a private key makes no Ferrite signature.
+    pub fn can_sign(&self) -> bool {
+        matches!(self.secret.keys, Keys::Shared { .. }) || self.wanted != Signatures::FERRITE
+    }
+
+    /// The public key (`whpk_...`) that receivers verify with, when the secret is a private key.
+    pub fn public_key_text(&self) -> Option<String> {
+        self.secret.public_key_text()
+    }
+
+    /// Names the key in signatures of RFC 9421 (`keyid`): 16 hex digits that tell nothing of it.
+    pub fn key_id(&self) -> String {
+        String::from_utf8_lossy(&self.secret.key_id).into_owned()
+    }
+
+    /// Appends the header lines of all wanted signatures, each with CRLF before it.
+    pub fn write_lines(&self, out: &mut Vec<u8>, message: &Message<'_>) {
+        let has_one_secret = self.retired.is_empty() && !self.wanted.has(Signatures::RFC9421);
+        let Keys::Shared { ferrite, standard } = &self.secret.keys else {
+            return self.write_rare_lines(out, message);
+        };
+        if !has_one_secret {
+            return self.write_rare_lines(out, message);
+        }
+        if self.wanted.has(Signatures::FERRITE) {
+            out.extend_from_slice(FERRITE_LINE);
+            write_ferrite(ferrite, message.body, out);
+        }
+        if self.wanted.has(Signatures::STANDARD) {
+            write_standard_beginning(out, message);
+            write_v1(standard, message, out);
+        }
+    }
+
+    /// As [`SigningKey::write_lines`], for private keys, while secrets rotate, and for RFC 9421.
+    #[cold]
+    fn write_rare_lines(&self, out: &mut Vec<u8>, message: &Message<'_>) {
+        let oldest =
+            self.in_force(message.unix_seconds).fold(None, |oldest, secret| match &secret.keys {
+                Keys::Shared { ferrite, .. } => Some(ferrite),
+                Keys::Pair(_) => oldest,
+            });
+        if self.wanted.has(Signatures::FERRITE)
+            && let Some(ferrite) = oldest
+        {
+            out.extend_from_slice(FERRITE_LINE);
+            write_ferrite(ferrite, message.body, out);
+        }
+        if self.wanted.has(Signatures::STANDARD) {
+            write_standard_beginning(out, message);
+            for (index, secret) in self.in_force(message.unix_seconds).enumerate() {
+                if index > 0 {
+                    out.push(b' ');
+                }
+                match &secret.keys {
+                    Keys::Shared { standard, .. } => write_v1(standard, message, out),
+                    Keys::Pair(pair) => {
+                        let mut text = Vec::with_capacity(message.body.len() + 64);
+                        standard_parts(message, |part| text.extend_from_slice(part));
+                        out.extend_from_slice(b"v1a,");
+                        json::write_base64(out, pair.sign(&text).as_ref());
+                    }
+                }
+            }
+        }
+        if self.wanted.has(Signatures::RFC9421) {
+            let secrets = self.in_force(message.unix_seconds);
+            message_signature::write_lines(out, message, || {
+                secrets.clone().map(|secret| secret as &dyn message_signature::Signer)
+            });
+        }
+    }
+
+    /// The secrets that sign at that time, the newest first.
+    fn in_force(&self, unix_seconds: u64) -> impl Iterator<Item = &Secret> + Clone {
+        let retired = self.retired.iter();
+        let in_grace = retired.filter(move |retired| unix_seconds < retired.until_unix_seconds);
+        std::iter::once(&self.secret).chain(in_grace.map(|retired| &retired.secret))
+    }
+
+    /// Appends the value of `X-Ferrite-Signature` with the newest secret: `sha256=` and 64 hex
+    /// digits. Nothing, if the secret is a private key.
     pub fn write_ferrite(&self, body: &[u8], out: &mut Vec<u8>) {
-        let tag = ring::hmac::sign(&self.ferrite, body);
-        out.extend_from_slice(b"sha256=");
-        write_hex(out, &tag);
+        if let Keys::Shared { ferrite, .. } = &self.secret.keys {
+            write_ferrite(ferrite, body, out);
+        }
     }
 
-    /// Appends the value of `webhook-signature`: `v1,` and the base64 of the signature. The
-    /// message is `id_text` (which must not contain a dot), the time of this attempt and `body`.
+    /// Appends the value of `webhook-signature` with the newest secret, if it is a shared one:
+    /// `v1,` and the base64 of the signature. The message is `id_text` (which must not contain a
+    /// dot), the time of this attempt and `body`.
     pub fn write_standard(
         &self,
         id_text: &[u8],
@@ -118,19 +176,32 @@ impl SigningKey {
         body: &[u8],
         out: &mut Vec<u8>,
     ) {
-        debug_assert!(!id_text.contains(&b'.'), "a dot would make the signed text ambiguous");
-        out.extend_from_slice(b"v1,");
-        json::write_base64(out, self.standard_tag(id_text, unix_seconds, body).as_ref());
+        if let Keys::Shared { standard, .. } = &self.secret.keys {
+            let covered = Covered::default();
+            write_v1(standard, &Message { id_text, unix_seconds, body, covered }, out);
+        }
+    }
+}
+
+impl message_signature::Signer for Secret {
+    fn key_id(&self) -> &[u8] {
+        &self.key_id
     }
 
-    fn standard_tag(&self, id_text: &[u8], unix_seconds: u64, body: &[u8]) -> Tag {
-        let mut context = Context::with_key(&self.standard);
-        context.update(id_text);
-        context.update(b".");
-        context.update(itoa::Buffer::new().format(unix_seconds).as_bytes());
-        context.update(b".");
-        context.update(body);
-        context.sign()
+    fn algorithm(&self) -> &'static str {
+        match self.keys {
+            Keys::Shared { .. } => "hmac-sha256",
+            Keys::Pair(_) => "ed25519",
+        }
+    }
+
+    fn write_base64(&self, text: &[u8], out: &mut Vec<u8>) {
+        match &self.keys {
+            Keys::Shared { standard, .. } => {
+                json::write_base64(out, ring::hmac::sign(standard, text).as_ref());
+            }
+            Keys::Pair(pair) => json::write_base64(out, pair.sign(text).as_ref()),
+        }
     }
 }
 
@@ -140,13 +211,50 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+const FERRITE_LINE: &[u8] = b"\r\nX-Ferrite-Signature: ";
+
+fn write_ferrite(key: &Key, body: &[u8], out: &mut Vec<u8>) {
+    let tag = ring::hmac::sign(key, body);
+    out.extend_from_slice(b"sha256=");
+    write_hex(out, &tag);
+}
+
+fn write_standard_beginning(out: &mut Vec<u8>, message: &Message<'_>) {
+    out.extend_from_slice(b"\r\nwebhook-id: ");
+    out.extend_from_slice(message.id_text);
+    out.extend_from_slice(b"\r\nwebhook-timestamp: ");
+    json::write_u64(out, message.unix_seconds);
+    out.extend_from_slice(b"\r\nwebhook-signature: ");
+}
+
+fn write_v1(key: &Key, message: &Message<'_>, out: &mut Vec<u8>) {
+    let mut context = Context::with_key(key);
+    standard_parts(message, |part| context.update(part));
+    out.extend_from_slice(b"v1,");
+    json::write_base64(out, context.sign().as_ref());
+}
+
+/// What Standard Webhooks signs, part by part.
+fn standard_parts(message: &Message<'_>, mut add: impl FnMut(&[u8])) {
+    debug_assert!(!message.id_text.contains(&b'.'), "a dot would make the signed text ambiguous");
+    add(message.id_text);
+    add(b".");
+    add(itoa::Buffer::new().format(message.unix_seconds).as_bytes());
+    add(b".");
+    add(message.body);
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+fn hex_of(byte: u8) -> [u8; 2] {
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
 /// Appends the hex digits of a tag.
 fn write_hex(out: &mut Vec<u8>, tag: &Tag) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut hex = [0; 2 * SHA256_OUTPUT_LEN];
     for (place, byte) in hex.chunks_exact_mut(2).zip(tag.as_ref()) {
-        place[0] = DIGITS[usize::from(byte >> 4)];
-        place[1] = DIGITS[usize::from(byte & 15)];
+        place.copy_from_slice(&hex_of(*byte));
     }
     out.extend_from_slice(&hex);
 }
@@ -154,6 +262,10 @@ fn write_hex(out: &mut Vec<u8>, tag: &Tag) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::SECRET_BYTES_MAX;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use ring::signature::{ED25519, UnparsedPublicKey};
 
     const BODY: &[u8] = br#"{"id":"evt_1","timestamp":"2024-01-15T10:30:00.123456Z","event":"SET","key":"user:123","database":0,"data":{"value":"Alice","old_value":"Bob","ttl":3600},"metadata":{"client_id":"conn:456","source_ip":"192.168.1.100"}}"#;
 
@@ -208,6 +320,9 @@ mod tests {
             ("whsec_", SecretError::Empty),
             ("whsec_!", SecretError::NotBase64),
             ("whsec_AAA", SecretError::NotBase64),
+            ("whsk_", SecretError::NotPrivateKey),
+            ("whsk_AAAA", SecretError::NotPrivateKey),
+            ("whpk_AAAA", SecretError::PublicKey),
             (&too_long, SecretError::TooLong),
         ] {
             assert_eq!(SigningKey::new(secret).err(), Some(error), "{secret}");
@@ -218,5 +333,81 @@ mod tests {
     fn debug_shows_no_secret() {
         let key = SigningKey::new("whsec_AAAA").unwrap();
         assert_eq!(format!("{key:?}"), "SigningKey(********)");
+    }
+
+    /// RFC 8032, section 7.1, TEST 2.
+    const SEED: &str = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
+    const PUBLIC: &str = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = (0..hex.len()).step_by(2);
+        digits.map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn private_key() -> String {
+        format!("whsk_{}", STANDARD.encode([bytes(SEED), bytes(PUBLIC)].concat()))
+    }
+
+    fn message(unix_seconds: u64) -> Message<'static> {
+        Message { id_text: b"m", unix_seconds, body: b"b", covered: Covered::default() }
+    }
+
+    fn lines(key: &SigningKey, unix_seconds: u64) -> Vec<String> {
+        let mut out = Vec::new();
+        key.write_lines(&mut out, &message(unix_seconds));
+        let text = String::from_utf8(out).unwrap();
+        text.split("\r\n").skip(1).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_private_key_makes_v1a_and_no_ferrite_signature() {
+        let key = SigningKey::new(&private_key()).unwrap();
+        let lines = lines(&key, 7);
+        assert_eq!(lines[..2], ["webhook-id: m", "webhook-timestamp: 7"]);
+        assert_eq!(lines.len(), 3);
+        let signature = lines[2].strip_prefix("webhook-signature: v1a,").unwrap();
+        let public = UnparsedPublicKey::new(&ED25519, bytes(PUBLIC));
+        public.verify(b"m.7.b", &STANDARD.decode(signature).unwrap()).unwrap();
+        let public_text = format!("whpk_{}", STANDARD.encode(bytes(PUBLIC)));
+        assert_eq!(key.public_key_text(), Some(public_text));
+        let seed_alone = format!("whsk_{}", STANDARD.encode(bytes(SEED)));
+        assert_eq!(self::lines(&SigningKey::new(&seed_alone).unwrap(), 7), lines);
+        assert!(key.can_sign() && !key.only(Signatures::FERRITE).can_sign());
+    }
+
+    #[test]
+    fn a_private_key_and_another_public_key_are_refused() {
+        let text = format!("whsk_{}", STANDARD.encode([bytes(SEED), bytes(SEED)].concat()));
+        assert_eq!(SigningKey::new(&text).err(), Some(SecretError::NotPrivateKey));
+    }
+
+    #[test]
+    fn old_secrets_sign_until_their_grace_is_over() {
+        let key = SigningKey::new("new").unwrap();
+        let key = key.also("old", 20).unwrap().also("oldest", 10).unwrap();
+        let expected = |at: u64, ferrite_with: &str, standard_with: &[&str]| {
+            let standard: Vec<String> =
+                standard_with.iter().map(|secret| standard(secret, "m", at, b"b")).collect();
+            vec![
+                format!("X-Ferrite-Signature: {}", ferrite(ferrite_with, b"b")),
+                "webhook-id: m".to_owned(),
+                format!("webhook-timestamp: {at}"),
+                format!("webhook-signature: {}", standard.join(" ")),
+            ]
+        };
+        assert_eq!(lines(&key, 9), expected(9, "oldest", &["new", "old", "oldest"]));
+        assert_eq!(lines(&key, 10), expected(10, "old", &["new", "old"]));
+        assert_eq!(lines(&key, 20), expected(20, "new", &["new"]));
+    }
+
+    #[test]
+    fn a_shared_secret_can_be_followed_by_a_private_key() {
+        let key = SigningKey::new(&private_key()).unwrap().also("old", 20).unwrap();
+        let during = lines(&key, 19);
+        assert_eq!(during[0], format!("X-Ferrite-Signature: {}", ferrite("old", b"b")));
+        let (first, second) = during[3].rsplit_once(' ').unwrap();
+        assert!(first.starts_with("webhook-signature: v1a,"));
+        assert_eq!(second, standard("old", "m", 19, b"b"));
+        assert_eq!(lines(&key, 20).len(), 3);
     }
 }

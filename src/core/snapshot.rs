@@ -1,6 +1,7 @@
 //! What the shards and the callers know of the webhooks: an immutable snapshot.
 
 use super::event::{EventMask, WebhookEvent};
+use super::format::Format;
 use super::http::request::RequestHead;
 use super::ledger::{Ledger, WebhookStatus};
 use super::matcher::Matcher;
@@ -54,6 +55,10 @@ pub struct Definition {
     pub coalesce: bool,
     /// Whether the events of a key wait for each other.
     pub ordered: bool,
+    /// The form of its bodies.
+    pub format: Format,
+    /// Whether its events are numbered in headers.
+    pub sequence: bool,
     /// Generation of the first snapshot it was in: earlier events are not for it.
     pub since_generation: u64,
     /// What is counted and remembered of it.

@@ -8,6 +8,8 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+const WEEKDAYS_IN_FULL: [&[u8]; 7] =
+    [b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday", b"Sunday"];
 
 /// Writes times in RFC 3339, and remembers the text of the last second: most times that are
 /// written one after the other lie in the same one.
@@ -53,12 +55,57 @@ pub fn write_rfc3339_seconds(out: &mut Vec<u8>, unix_seconds: u64) {
     out.extend_from_slice(&text);
 }
 
-/// Reads an HTTP date in the form that RFC 9110 section 5.6.7 requires of senders:
-/// `Sun, 06 Nov 1994 08:49:37 GMT`. Gives seconds since 1970; a date before that is 0.
+/// Reads an HTTP date. Gives seconds since 1970; a date before that is 0.
 ///
-/// The two obsolete forms are not read. The name of the day is not checked against the date.
+/// All three forms of RFC 9110 section 5.6.7 are read, as it requires:
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` (a year below 70 is one of
+/// this century) and `Sun Nov  6 08:49:37 1994`. The name of the day is not checked against the
+/// date.
 pub fn parse_http_date(text: &[u8]) -> Option<u64> {
-    let text: &[u8; 29] = text.try_into().ok()?;
+    match text.len() {
+        29 => parse_fixdate(text.try_into().ok()?),
+        24 => parse_fixdate(&from_asctime(text.try_into().ok()?)),
+        _ => parse_fixdate(&from_rfc850(text)?),
+    }
+}
+
+/// `Sun Nov  6 08:49:37 1994` in the form that senders must use; nonsense stays nonsense.
+fn from_asctime(text: &[u8; 24]) -> [u8; 29] {
+    let mut date = *b"..., .. ... .... ........ GMT";
+    date[..3].copy_from_slice(&text[..3]);
+    date[5..7].copy_from_slice(&text[8..10]);
+    if date[5] == b' ' {
+        date[5] = b'0';
+    }
+    date[8..11].copy_from_slice(&text[4..7]);
+    date[12..16].copy_from_slice(&text[20..]);
+    date[17..25].copy_from_slice(&text[11..19]);
+    // What stands between the parts.
+    if [3, 7, 10, 19].iter().any(|at| text[*at] != b' ') {
+        date[3] = b'.';
+    }
+    date
+}
+
+/// `Sunday, 06-Nov-94 08:49:37 GMT` in the form that senders must use.
+fn from_rfc850(text: &[u8]) -> Option<[u8; 29]> {
+    let comma = text.iter().position(|byte| *byte == b',')?;
+    let (day, rest) = text.split_at(comma);
+    WEEKDAYS_IN_FULL.iter().find(|name| **name == day)?;
+    let rest: &[u8; 24] = rest.try_into().ok()?;
+    let mut date = *b"..., .. ... .... ........ GMT";
+    date[..3].copy_from_slice(&day[..3]);
+    date[5..7].copy_from_slice(&rest[2..4]);
+    date[8..11].copy_from_slice(&rest[5..8]);
+    date[12..14].copy_from_slice(if rest[9] < b'7' { b"20" } else { b"19" });
+    date[14..16].copy_from_slice(&rest[9..11]);
+    date[17..25].copy_from_slice(&rest[12..20]);
+    let is_separated = rest[1] == b' ' && rest[4] == b'-' && rest[8] == b'-' && rest[11] == b' ';
+    (is_separated && rest[20..] == *b" GMT").then_some(date)
+}
+
+/// Reads `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn parse_fixdate(text: &[u8; 29]) -> Option<u64> {
     let separators = [(3, b','), (4, b' '), (7, b' '), (11, b' '), (16, b' '), (19, b':')];
     let separated = separators.iter().all(|(at, byte)| text[*at] == *byte);
     if !separated || text[22] != b':' || &text[25..] != b" GMT" {
@@ -202,6 +249,11 @@ mod tests {
             ("Thu, 29 Feb 2024 23:59:60 GMT", 1_709_251_200),
             ("Sat, 01 Jan 1600 00:00:00 GMT", 0),
             ("Sat, 01 Jan 0000 00:00:00 GMT", 0),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", 784_111_777),
+            ("Thursday, 01-Jan-70 00:00:00 GMT", 0),
+            ("Sunday, 31-Jan-27 00:00:00 GMT", 1_801_353_600),
+            ("Sun Nov  6 08:49:37 1994", 784_111_777),
+            ("Sun Nov 16 08:49:37 1994", 784_975_777),
         ] {
             assert_eq!(parse_http_date(text.as_bytes()), Some(expected), "{text}");
         }
@@ -212,8 +264,20 @@ mod tests {
         for text in [
             "",
             "120",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
-            "Sun Nov  6 08:49:37 1994",
+            "Sunday, 06-Nov-1994 08:49:37 GMT",
+            "Sunday, 06 Nov 94 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 UTC",
+            "Sunday, 06-Nov-94-08:49:37 GMT",
+            "Sunday, 06-Nov-x4 08:49:37 GMT",
+            "Sunday, 31-Feb-94 08:49:37 GMT",
+            "Someday, 06-Nov-94 08:49:37 GMT",
+            "Sun, 06-Nov-94 08:49:37 GMT",
+            ", 06-Nov-94 08:49:37 GMT",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun Nov  6 08:49:37 94",
+            "Sun-Nov  6 08:49:37 1994",
+            "Sun Nov  6 08:49:37-1994",
+            "Sun Nov  0 08:49:37 1994",
             "Sun, 06 Nov 1994 08:49:37 UTC",
             "Sun, 06 Nov 1994 08:49:37 GMT ",
             "sun, 06 Nov 1994 08:49:37 GMT",
@@ -249,9 +313,11 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text: Vec<u8>, twenty_nine: [[u8; 29]; 1]) {
+        fn no_text_panics(text: Vec<u8>, long: [[u8; 29]; 1], short: [u8; 24]) {
             parse_http_date(&text);
-            parse_http_date(&twenty_nine[0]);
+            parse_http_date(&long[0]);
+            parse_http_date(&short);
+            parse_http_date(&[b"Sunday,".as_slice(), &long[0][..23]].concat());
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The webhooks that exist: checks what they are told, compiles them, publishes snapshots.
 
+mod rotation;
 mod settings;
 
+pub use rotation::RetiredSecret;
 pub use settings::{Auth, Settings, SettingsError};
 
 use crate::base::id::WebhookId;

@@ -1,9 +1,11 @@
 //! What a webhook is told, checked and compiled.
 
 use super::RegistryConfig;
+use super::rotation::RetiredSecret;
 use crate::base::id::WebhookId;
 use crate::base::limits;
 use crate::core::event::EventMask;
+use crate::core::format::Format;
 use crate::core::http::endpoint::Endpoint;
 use crate::core::http::headers::{Authorization, CustomHeaders};
 use crate::core::http::request::RequestHead;
@@ -12,7 +14,7 @@ use crate::core::matcher::validate_pattern;
 use crate::core::on_full::OnFull;
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
-use crate::core::signature::{Signatures, SigningKey};
+use crate::core::signature::Signatures;
 use crate::core::snapshot::{BatchPolicy, Definition};
 use crate::core::while_disabled::WhileDisabled;
 use std::fmt;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub secret: Option<String>,
     /// Which signatures it sends then.
     pub signatures: Signatures,
+    /// Secrets from before, which still sign; the newest first.
+    pub retired: Vec<RetiredSecret>,
     /// When and how often a failed delivery is tried again.
     pub retry: RetryPolicy,
     /// One deadline for the whole exchange.
@@ -83,6 +87,10 @@ pub struct Settings {
     pub coalesce: bool,
     /// Whether the events of a key wait for each other.
     pub ordered: bool,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Whether events are numbered in headers.
+    pub sequence: bool,
     /// What becomes of events while it is disabled.
     pub while_disabled: WhileDisabled,
 }
@@ -126,7 +134,7 @@ pub enum SettingsError {
     Invalid(String),
 }
 
-fn invalid(error: impl fmt::Display) -> SettingsError {
+pub(super) fn invalid(error: impl fmt::Display) -> SettingsError {
     SettingsError::Invalid(error.to_string())
 }
 
@@ -160,6 +168,22 @@ fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
 }
 
 impl Settings {
+    /// What is said of one event in headers cannot be said of a batch.
+    fn check_form(&self) -> Result<(), SettingsError> {
+        if self.batch && self.format == Format::CloudEventsBinary {
+            return Err(invalid(
+                "FORMAT cloudevents-binary and BATCH do not go together: the attributes are \
+                 headers of one event; use cloudevents-structured",
+            ));
+        }
+        if self.batch && self.sequence {
+            return Err(invalid(
+                "SEQUENCE and BATCH do not go together: the numbers are headers of one event",
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks everything and compiles it.
     pub(super) fn compile(
         &self,
@@ -182,6 +206,7 @@ impl Settings {
                     .to_owned(),
             ));
         }
+        self.check_form()?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
         if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
@@ -197,8 +222,7 @@ impl Settings {
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
         let head =
             RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
-        let signing = self.secret.as_deref().map(SigningKey::new).transpose().map_err(invalid)?;
-        let signing = signing.map(|key| key.only(self.signatures));
+        let signing = self.signing_key()?;
         Ok(Definition {
             id,
             name: name.to_owned(),
@@ -217,6 +241,8 @@ impl Settings {
             on_full: self.on_full,
             coalesce: self.coalesce,
             ordered: self.ordered,
+            format: self.format,
+            sequence: self.sequence,
             since_generation,
             ledger,
             while_disabled: self.while_disabled,

@@ -1,15 +1,15 @@
-//! The command line: `ferrite serve` and `ferrite demo`.
+//! The command line: `ferrite serve`, `demo`, `check-config`, `config` and `log`.
 
 use super::admin_http::AdminServer;
-use super::config_file::{self, LOG_LEVELS, Loaded};
+use super::config::{self, LOG_LEVELS, Loaded};
 use super::demo::{self, DemoArgs};
+use super::log_commands::{self, LogArgs};
 use super::serve::{Server, StopHandle};
-use super::settings::ServerSettings;
 use crate::webhooks::WebhookManager;
 use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,16 +28,37 @@ enum Command {
     Serve(ServeArgs),
     /// Show on this terminal how a webhook works: a server, a receiver, and keys that change.
     Demo(DemoArgs),
+    /// Say everything that is wrong with a configuration file and with the environment.
+    CheckConfig(CheckConfigArgs),
+    /// Print the configuration file of all defaults, with what each key means.
+    Config(ConfigArgs),
+    /// Look at a durable log that no server has open, or repair it.
+    Log(LogArgs),
 }
 
-/// What `ferrite serve` can be told; it wins over the configuration file.
+/// What `ferrite check-config` can be told.
+#[derive(Args)]
+struct CheckConfigArgs {
+    /// Configuration file (TOML); without one, the environment alone is checked.
+    file: Option<PathBuf>,
+}
+
+/// What `ferrite config` can be told.
+#[derive(Args)]
+struct ConfigArgs {
+    /// Every key with its unit, range and default.
+    #[arg(long, required = true)]
+    default: bool,
+}
+
+/// What `ferrite serve` can be told; it wins over the environment and the configuration file.
 #[derive(Args)]
 struct ServeArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1]; may be given several times.
-    #[arg(long, value_name = "IP", value_parser = config_file::parse_bind)]
+    #[arg(long, value_name = "IP", value_parser = config::parse_bind)]
     bind: Vec<IpAddr>,
     /// Port for RESP clients [default: 6379].
     #[arg(long)]
@@ -75,13 +96,34 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         // Log lines would disturb the screen, except where something is wrong.
         Command::Demo(args) => start_logging("warn").and_then(|()| demo::run(&args)),
+        Command::CheckConfig(args) => check_config(&args),
+        Command::Config(_) => print(&config::default_file()),
+        Command::Log(args) => log_commands::run(&args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("ferrite: {problem}");
+        Err(problems) => {
+            problems.lines().for_each(|problem| eprintln!("ferrite: {problem}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes to standard output; a reader that has gone, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), String> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn check_config(args: &CheckConfigArgs) -> Result<(), String> {
+    let loaded = config::load(args.file.as_deref(), std::env::vars_os());
+    let loaded = loaded.map_err(|error| error.to_string())?;
+    loaded.warnings.iter().for_each(|warning| eprintln!("ferrite: warning: {warning}"));
+    match &args.file {
+        Some(file) => print(&format!("{}: ok\n", file.display())),
+        None => print("environment: ok\n"),
     }
 }
 
@@ -97,19 +139,17 @@ fn one_line(complaint: &str) -> String {
     format!("{} (see --help)", line.strip_prefix("error: ").unwrap_or(&line))
 }
 
-/// The configuration file's settings with the arguments' on top.
+/// The settings of file and environment, with the arguments' on top.
 fn load_settings(args: ServeArgs) -> Result<Loaded, String> {
-    let mut loaded = match &args.config {
-        Some(path) => config_file::load(path).map_err(|error| error.to_string())?,
-        None => Loaded { settings: ServerSettings::default(), warnings: Vec::new() },
-    };
+    let loaded = config::load(args.config.as_deref(), std::env::vars_os());
+    let mut loaded = loaded.map_err(|error| error.to_string())?;
     let settings = &mut loaded.settings;
     if !args.bind.is_empty() {
         settings.bind = args.bind;
     }
     settings.port = args.port.unwrap_or(settings.port);
     settings.admin_port = args.admin_port.or(settings.admin_port);
-    settings.data_dir = args.data_dir;
+    settings.data_dir = args.data_dir.or_else(|| settings.data_dir.take());
     if let Some(workers) = args.workers {
         let most = crate::base::limits::WORKERS_MAX;
         if workers > most {
@@ -117,8 +157,7 @@ fn load_settings(args: ServeArgs) -> Result<Loaded, String> {
         }
         settings.webhooks.workers.workers = workers;
     }
-    let password = args.requirepass.or_else(|| std::env::var("FERRITE_REQUIREPASS").ok());
-    if let Some(password) = password.filter(|password| !password.is_empty()) {
+    if let Some(password) = args.requirepass.filter(|password| !password.is_empty()) {
         settings.requirepass = Some(password);
     }
     settings.log_level = args.log_level.unwrap_or_else(|| settings.log_level.clone());

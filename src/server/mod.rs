@@ -6,11 +6,12 @@ pub mod admin_http;
 pub mod cli;
 pub mod command_table;
 mod commands;
-pub mod config_file;
+pub mod config;
 mod connection;
 mod demo;
 pub mod engine;
 pub mod keyspace;
+mod log_commands;
 mod password;
 pub mod reply;
 pub mod resp;
@@ -20,6 +21,16 @@ pub mod settings;
 mod state;
 mod time_text;
 mod transaction;
+
+/// The names of all commands, for the test of `docs/CONFORMANCE.md`.
+pub fn command_names() -> Vec<String> {
+    commands::CommandTable::new().sorted().into_keys().map(str::to_owned).collect()
+}
+
+/// The words that start an option of `WEBHOOK.CREATE` and `WEBHOOK.UPDATE`, for the same test.
+pub fn webhook_option_names() -> Vec<&'static str> {
+    commands::option_words().collect()
+}
 
 #[cfg(test)]
 mod tests;

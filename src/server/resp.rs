@@ -317,14 +317,17 @@ fn split_words(
 ) -> Result<(), ProtocolError> {
     let mut rest = line;
     loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return Ok(());
-        }
+        let Some(begin) = rest.iter().position(|byte| !is_space(*byte)) else { return Ok(()) };
+        rest = &rest[begin..];
         let start = scratch.len();
         rest = take_word(rest, scratch)?;
         words.push((start, scratch.len()));
     }
+}
+
+/// As the C language has it, whose words Redis splits.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// Appends the first word of `text`; returns what comes after it.
@@ -332,14 +335,15 @@ fn take_word<'a>(mut text: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Prot
     loop {
         match text {
             [] => return Ok(text),
-            [space, ..] if space.is_ascii_whitespace() => return Ok(text),
+            // Vertical tabs and form feeds are passed over between words, and do not end one.
+            [b' ' | b'\t' | b'\r' | b'\n', ..] => return Ok(text),
             [quote @ (b'"' | b'\''), quoted @ ..] => {
                 let rest = match quote {
                     b'"' => take_double_quoted(quoted, out)?,
                     _ => take_single_quoted(quoted, out)?,
                 };
                 return match rest.first() {
-                    Some(next) if !next.is_ascii_whitespace() => Err(ProtocolError::Quotes),
+                    Some(next) if !is_space(*next) => Err(ProtocolError::Quotes),
                     _ => Ok(rest),
                 };
             }

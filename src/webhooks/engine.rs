@@ -19,6 +19,7 @@ use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
 use crate::core::shard::{ShardConfig, Shared, TestOutcome};
+use crate::core::signature::SigningKey;
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
 use crate::io::DriverKind;
@@ -232,11 +233,15 @@ impl Engine {
             on_full: options.on_full,
             coalesce: options.coalesce,
             ordered: options.ordered,
+            retired: Vec::new(),
+            format: options.format,
+            sequence: options.sequence,
             while_disabled: options.while_disabled,
         }
     }
 
     pub(super) fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError> {
+        check_grace(&update)?;
         self.registry()?.update(name, |settings| apply(settings, update))?;
         self.poke_workers();
         Ok(())
@@ -452,7 +457,9 @@ fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
         + event.old_value.map_or(0, <[u8]>::len)
         + event.new_key.map_or(0, <[u8]>::len)
         + event.client_id.map_or(0, str::len)
-        + event.source_ip.map_or(0, str::len);
+        + event.source_ip.map_or(0, str::len)
+        + event.traceparent.map_or(0, str::len)
+        + event.tracestate.map_or(0, str::len);
     let limit = limits::EVENT_BYTES_MAX;
     if bytes > limit { Err(WebhookError::EventTooLarge { bytes, limit }) } else { Ok(()) }
 }
@@ -515,6 +522,18 @@ fn auth_of(auth: Option<WebhookAuth>) -> Auth {
     }
 }
 
+fn check_grace(update: &WebhookUpdate) -> Result<(), WebhookError> {
+    let wrong = |what: String| Err(WebhookError::Invalid(what));
+    match (update.secret_grace_seconds, &update.secret) {
+        (None, _) => Ok(()),
+        (Some(seconds), _) if seconds > limits::SECRET_GRACE_SECONDS_MAX => {
+            wrong(format!("GRACE must be at most {} seconds", limits::SECRET_GRACE_SECONDS_MAX))
+        }
+        (Some(_), Some(Some(_))) => Ok(()),
+        (Some(_), _) => wrong("GRACE goes with a new SECRET".to_owned()),
+    }
+}
+
 fn apply(settings: &mut Settings, update: WebhookUpdate) {
     fn set<T>(place: &mut T, value: Option<T>) {
         if let Some(value) = value {
@@ -526,7 +545,9 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.events, update.events.map(|events| mask_of(&events)));
     set(&mut settings.auth, update.auth.map(auth_of));
     set(&mut settings.headers, update.headers);
-    set(&mut settings.secret, update.secret);
+    if let Some(secret) = update.secret {
+        settings.change_secret(secret, update.secret_grace_seconds.unwrap_or(0), unix_us());
+    }
     set(&mut settings.signatures, update.signatures);
     set(&mut settings.retry.retries, update.retries);
     set(&mut settings.retry.delay_ms, update.retry_delay_ms);
@@ -540,6 +561,8 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.on_full, update.on_full);
     set(&mut settings.coalesce, update.coalesce);
     set(&mut settings.ordered, update.ordered);
+    set(&mut settings.format, update.format);
+    set(&mut settings.sequence, update.sequence);
     set(&mut settings.while_disabled, update.while_disabled);
 }
 
@@ -567,6 +590,10 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
 
 fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let (settings, ledger) = (&webhook.settings, &webhook.definition.ledger);
+    let signing = webhook.definition.signing.as_ref();
+    let now = unix_us() / 1_000_000;
+    let in_grace = settings.retired.iter().map(|retired| retired.until_unix_seconds);
+    let in_grace: Vec<u64> = in_grace.filter(|until| *until > now).collect();
     WebhookInfo {
         name,
         url: settings.url.clone(),
@@ -590,6 +617,12 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         on_full: settings.on_full,
         coalesce: settings.coalesce,
         ordered: settings.ordered,
+        format: settings.format,
+        sequence: settings.sequence,
+        key_id: signing.map(SigningKey::key_id),
+        public_key: signing.and_then(SigningKey::public_key_text),
+        old_secrets: in_grace.len(),
+        old_secrets_until_us: in_grace.iter().max().map(|until| until * 1_000_000),
         while_disabled: settings.while_disabled,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us(), ledger.dead().tally()),
     }

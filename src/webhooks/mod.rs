@@ -16,6 +16,7 @@ mod trigger;
 pub use crate::core::dead_letters::DeadReason;
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
+pub use crate::core::format::Format;
 pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
 pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;

@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{OnFull, RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
+use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -73,6 +73,11 @@ pub struct WebhookOptions {
     /// Whether the events of a key are delivered one after the other, in order. `false` gives
     /// that up for this webhook: all its events may be under way at once.
     pub ordered: bool,
+    /// The form of the bodies.
+    pub format: Format,
+    /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
+    /// can prove that nothing is missing. The webhook then keeps its own copy of each pending body.
+    pub sequence: bool,
     /// What becomes of events that arrive while the webhook is disabled.
     pub while_disabled: WhileDisabled,
 }
@@ -90,7 +95,7 @@ impl Default for WebhookOptions {
             auth: None,
             headers: Vec::new(),
             secret: None,
-            signatures: Signatures::Both,
+            signatures: Signatures::BOTH,
             retries: WebhookOptions::RETRIES_FROM_CONFIG,
             retry_delay_ms: None,
             retry_backoff: RetryBackoff::default(),
@@ -103,6 +108,8 @@ impl Default for WebhookOptions {
             on_full: OnFull::Reject,
             coalesce: false,
             ordered: true,
+            format: Format::Ferrite,
+            sequence: false,
             while_disabled: WhileDisabled::default(),
         }
     }
@@ -131,6 +138,8 @@ impl fmt::Debug for WebhookOptions {
             .field("on_full", &self.on_full)
             .field("coalesce", &self.coalesce)
             .field("ordered", &self.ordered)
+            .field("format", &self.format)
+            .field("sequence", &self.sequence)
             .field("while_disabled", &self.while_disabled)
             .finish()
     }
@@ -178,6 +187,14 @@ pub struct WebhookUpdate {
     /// Whether the events of a key are delivered one after the other. Holds for events that are
     /// taken in from now on.
     pub ordered: Option<bool>,
+    /// With a new secret: the old one goes on signing beside it for this long, in seconds, at most
+    /// 90 days; `None` for not at all. `webhook-signature` and `Signature` then list both;
+    /// `X-Ferrite-Signature`, which has room for one, stays that of the oldest secret.
+    pub secret_grace_seconds: Option<u64>,
+    /// The form of the bodies. Events that are pending keep the one they were written in.
+    pub format: Option<Format>,
+    /// Whether events are numbered in headers; those that are pending stay as they are.
+    pub sequence: Option<bool>,
     /// What becomes of events that arrive while the webhook is disabled.
     pub while_disabled: Option<WhileDisabled>,
 }

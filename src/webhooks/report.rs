@@ -1,7 +1,7 @@
 //! What the engine tells about itself.
 
 use super::{
-    DeliveryOutcome, Failure, OnFull, RetryBackoff, Signatures, TestStages, WebhookEvent,
+    DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, TestStages, WebhookEvent,
     WebhookStatus, WhileDisabled,
 };
 
@@ -95,6 +95,18 @@ pub struct WebhookInfo {
     pub coalesce: bool,
     /// Whether the events of a key wait for each other.
     pub ordered: bool,
+    /// The form of its bodies.
+    pub format: Format,
+    /// Whether its events are numbered in headers.
+    pub sequence: bool,
+    /// Names its secret in signatures of RFC 9421 (`keyid`), and tells nothing of it.
+    pub key_id: Option<String>,
+    /// The public key (`whpk_...`) that receivers verify with, when its secret is a private key.
+    pub public_key: Option<String>,
+    /// Old secrets that still sign, because their grace lasts.
+    pub old_secrets: usize,
+    /// When the last of them stops, in microseconds since 1970.
+    pub old_secrets_until_us: Option<u64>,
     /// What becomes of events while it is disabled.
     pub while_disabled: WhileDisabled,
     /// Its counters.

@@ -23,6 +23,11 @@ pub struct WebhookTrigger {
     pub client_id: Option<String>,
     /// Where that client's connection comes from.
     pub source_ip: Option<String>,
+    /// The trace that it belongs to (W3C Trace Context), sent as a header of that name. What is not
+    /// a valid `traceparent` is left out.
+    pub traceparent: Option<String>,
+    /// What tracing systems add, at most 512 bytes; only sent beside a `traceparent`.
+    pub tracestate: Option<String>,
 }
 
 impl WebhookTrigger {
@@ -39,6 +44,8 @@ impl WebhookTrigger {
             client_id: self.client_id.as_deref(),
             source_ip: self.source_ip.as_deref(),
             timestamp_us: None,
+            traceparent: self.traceparent.as_deref(),
+            tracestate: self.tracestate.as_deref(),
         }
     }
 }

@@ -100,9 +100,9 @@ fn what_stops_the_start_is_one_clear_line() {
     let bounds = file("bounds.toml", "[webhooks.delivery]\nbackoff_multiplier = 0.5\n");
     for (args, parts) in [
         (["--port", &port], ["cannot listen on 127.0.0.1:", "in use"]),
-        (["--config", &unknown], ["unknown key 'timeout_msec'", "did you mean 'timeout_ms'?"]),
-        (["--config", &bad], ["line 2 in [webhooks.delivery]", "max_retries"]),
-        (["--config", &bounds], ["webhooks.delivery.backoff_multiplier", "from 1 to 1000"]),
+        (["--config", &unknown], ["unknown key `timeout_msec`", "did you mean `timeout_ms`?"]),
+        (["--config", &bad], ["bad.toml:2: ", "`max_retries`"]),
+        (["--config", &bounds], ["`backoff_multiplier`", "from 1 to 1000"]),
         (["--config", "/no/such/file"], ["/no/such/file", "No such file"]),
         (["--workers", "100000"], ["--workers", "100000"]),
         (["--port", "x"], ["--port", "x"]),
@@ -130,5 +130,62 @@ fn help_and_version_are_no_failures() {
         let output = command.arg(arg).stdout(std::process::Stdio::piped()).output().unwrap();
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("errite"));
+    }
+}
+
+/// What a command says on standard output and standard error, and whether it succeeded.
+fn said(command: &mut std::process::Command) -> (bool, String, String) {
+    let output = command.stdout(std::process::Stdio::piped()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_configuration_is_checked_as_a_whole_without_a_start() {
+    let good = file("good.toml", SAMPLE);
+    let (success, output, complaints) = said(ferrite().args(["check-config", &good]));
+    assert!(success && output == format!("{good}: ok\n"), "{output}{complaints}");
+    assert!(complaints.contains("warning: webhooks.queue.persistence"), "{complaints}");
+
+    let bad = file("many.toml", "[webhooks.queue]\nmax_pending = 0\nmax_pendng = 1\n");
+    let mut command = ferrite();
+    command.args(["check-config", &bad]).env("FERRITE_WEBHOOKS_ENABELD", "1");
+    let (success, output, complaints) = said(&mut command);
+    assert!(!success && output.is_empty(), "{output}{complaints}");
+    let lines: Vec<&str> = complaints.lines().collect();
+    assert_eq!(lines.len(), 3, "{complaints}");
+    for (line, part) in
+        lines.iter().zip(["many.toml:2: ", "many.toml:3: ", "FERRITE_WEBHOOKS_ENABLED?"])
+    {
+        assert!(line.starts_with("ferrite: ") && line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn the_printed_defaults_are_acceptable() {
+    let (success, defaults, _) = said(ferrite().args(["config", "--default"]));
+    assert!(success && defaults.contains("\ntimeout_ms = 5000\n"), "{defaults}");
+    let path = file("defaults.toml", &defaults);
+    let (success, _, complaints) = said(ferrite().args(["check-config", &path]));
+    assert!(success && complaints.is_empty(), "{complaints}");
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let path =
+        file("three.toml", "[server]\nmaxclients = 7\ntimeout = 5\n[webhooks]\nmax_webhooks = 9\n");
+    let mut command = ferrite();
+    command.args(["serve", "--config", &path, "--port", "0", "--workers", "1"]);
+    command.env("FERRITE_SERVER_TIMEOUT", "6").env("FERRITE_WEBHOOKS_WORKERS_WORKERS", "2");
+    let ferrite = Ferrite::spawn(command);
+    let mut client = ferrite.client();
+    for (name, value) in [
+        ("maxclients", "7"),
+        ("timeout", "6"),
+        ("webhooks.max_webhooks", "9"),
+        ("webhooks.workers.workers", "1"),
+    ] {
+        let pair = [name, value].map(|text| Reply::Bulk(text.as_bytes().to_vec()));
+        assert_eq!(client.line(&format!("CONFIG GET {name}")), Reply::Array(pair.to_vec()));
     }
 }

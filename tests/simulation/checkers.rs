@@ -5,6 +5,7 @@ mod accounting;
 mod attempts;
 mod batches;
 mod connections;
+mod heads;
 mod letters;
 mod measures;
 mod order;
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 22] = [
+pub const RULES: [(&str, Rule); 24] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -41,6 +42,8 @@ pub const RULES: [(&str, Rule); 22] = [
     ("batches", batches::batches),
     ("progress", progress::progress),
     ("measures", measures::measures),
+    ("secrets", heads::secrets),
+    ("numbers", heads::numbers),
     ("dead letters", letters::letters),
 ];
 

@@ -615,6 +615,67 @@ fn measures_notices_a_lane_that_is_said_to_wait_for_ever() {
     expect(&world, &["measures"]);
 }
 
+#[test]
+fn secrets_notices_a_secret_that_signs_after_its_grace() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", order(0));
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.run_for(1000);
+    world.rotate(0, 60);
+    world.run_for(1_000_000);
+    world.trigger(3, false);
+    world.drain();
+    expect(&world, &[]);
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what
+            && let Some((_, until)) = &mut terms.secrets[1]
+        {
+            *until -= 60;
+        }
+    });
+    expect(&world, &["secrets"]);
+}
+
+#[test]
+fn secrets_notices_an_order_that_is_wrong() {
+    let mut world = clean(&[], 1);
+    change_sent(&mut world, 0, |sent| sent.signers.standard.push(0));
+    expect(&world, &["secrets"]);
+}
+
+#[test]
+fn numbers_notices_an_event_lost_on_its_way() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { sequence: true, ..order(0) });
+    world.run_for(1000);
+    world.mischief = Mischief::LoseEvents(4);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    for key in [3, 4, 3] {
+        world.trigger(key, false);
+    }
+    world.drain();
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "numbers"), "{rules:?}");
+}
+
+#[test]
+fn numbers_notices_one_that_changes() {
+    for kind in 0..3 {
+        let numbered = Order { sequence: true, ..order(0) };
+        let mut world = run(numbered, &[Script::Status(500, 1000)], 1, Mischief::None);
+        expect(&world, &[]);
+        change_sent(&mut world, 1, |sent| {
+            let numbers = sent.numbers.as_mut().expect("it is numbered");
+            match kind {
+                0 => numbers.of_webhook += 1,
+                1 => numbers.of_key += 1,
+                _ => numbers.stream = "another".to_owned(),
+            }
+        });
+        expect(&world, &["numbers"]);
+    }
+}
+
 /// Every rule has a control above.
 #[test]
 fn no_rule_is_without_a_control() {

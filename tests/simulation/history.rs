@@ -157,6 +157,10 @@ pub struct Terms {
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
+    /// The secrets that it was told, the newest first: the number of each, and the second since
+    /// 1970 until which it signs.
+    pub secrets: [Option<(u32, u64)>; 3],
+    pub sequence: bool,
 }
 
 /// Names a request: which webhook, which event id (its counting part).
@@ -184,7 +188,11 @@ pub struct Sent {
     pub attempt: u32,
     /// A hash of the body's bytes.
     pub body: u64,
+    pub form: Form,
     pub signature: Option<String>,
+    pub signers: Signers,
+    /// The numbers in its head.
+    pub numbers: Option<Numbers>,
     /// When the shard decided to send it.
     pub assigned_at: u64,
     /// In which call it decided that.
@@ -193,6 +201,31 @@ pub struct Sent {
     pub deadline: u64,
     /// The connection has carried a whole exchange before.
     pub reused: bool,
+}
+
+/// The form of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    Ferrite,
+    Structured,
+    Binary,
+}
+
+/// The numbers of the secrets that a request was signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signers {
+    pub ferrite: Option<u32>,
+    /// In the order of `webhook-signature`.
+    pub standard: Vec<u32>,
+}
+
+/// `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbers {
+    pub stream: String,
+    pub of_webhook: u64,
+    pub key_stream: String,
+    pub of_key: u64,
 }
 
 /// An event in a request.

@@ -199,6 +199,8 @@ impl World {
         if !state.is_busy() {
             return self.forget(link);
         }
+        let answered = self.answer_at_deadline(why, link);
+        let state = &mut self.links[link as usize];
         let carried = std::mem::take(&mut state.carried).into_iter();
         let waiting = std::mem::take(&mut state.waiting).into_iter();
         let requests: Vec<_> = carried
@@ -208,9 +210,14 @@ impl World {
         let view = self.seats[self.links[link as usize].shard].view.clone();
         let exists = |name: RequestName| view.rows.iter().any(|row| row.webhook == name.webhook);
         let mut reason = false;
-        for (assigned, name) in requests {
+        for (place, (assigned, name)) in requests.into_iter().enumerate() {
+            let is_late = assigned.deadline <= self.now + self.ahead();
             let end = match (why, name) {
-                (Why::Timeout, _) if assigned.deadline <= self.now + self.ahead() => {
+                (Why::Timeout, _) if place == 0 && answered.is_some() => {
+                    reason |= is_late;
+                    answered.unwrap_or(End::TakenBack)
+                }
+                (Why::Timeout, _) if is_late => {
                     reason = true;
                     End::Failed(Failure::Timeout)
                 }
@@ -227,6 +234,15 @@ impl World {
             self.broken(format!("link {link} is closed, but it is busy"));
         }
         self.forget(link);
+    }
+
+    /// The answer to the oldest request, if its head had come when a deadline passed.
+    fn answer_at_deadline(&self, why: Why, link: u32) -> Option<End> {
+        let state = &self.links[link as usize];
+        let current = state.peer.current(state.handed).0;
+        let retry_at = current.and_then(|said| self.retry_at(&said.answer));
+        let end = state.end_of_oldest(Closed::Orderly, retry_at);
+        (why == Why::Timeout && matches!(end, End::Status { .. })).then_some(end)
     }
 
     /// The connection is gone.

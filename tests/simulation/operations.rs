@@ -2,9 +2,11 @@
 
 use super::faults;
 use super::history::{Happening, Terms, Wanted};
+use super::secrets;
 use super::world::{Mischief, Todo, WALL_START_US, Why, World};
 use ferrite::base::hash::worker_of;
 use ferrite::core::event::{EventMask, EventRef, EventValue, WebhookEvent};
+use ferrite::core::format::Format;
 use ferrite::core::ledger::{Ledger, WebhookStatus};
 use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{self, Stamp, pack, unpack};
@@ -21,7 +23,8 @@ use std::sync::atomic::Ordering;
 pub struct Life {
     pub name: String,
     pub ledger: Arc<Ledger>,
-    pub secret: Option<String>,
+    /// The number of the newest secret that it ever had.
+    pub secrets_made: u32,
     pub deleted: bool,
     settings: Settings,
     endpoint: usize,
@@ -61,10 +64,13 @@ pub struct Order {
     pub pipeline: u32,
     /// Most events in a batch, and how long one may wait for its batch to fill, in milliseconds.
     pub batch: Option<(u32, u64)>,
-    pub secret: Option<String>,
     pub on_full: OnFull,
     pub coalesce: bool,
     pub ordered: bool,
+    /// Whether requests are signed.
+    pub signed: bool,
+    pub format: Format,
+    pub sequence: bool,
     pub while_disabled: WhileDisabled,
 }
 
@@ -89,6 +95,17 @@ fn url(endpoint: usize, webhook: u32, revision: u32) -> String {
     format!("http://endpoint-{endpoint}.test/{webhook}/{revision}")
 }
 
+/// The secrets that a webhook is told, by number.
+fn secrets_of(settings: &Settings) -> [Option<(u32, u64)>; 3] {
+    let current = settings.secret.iter().map(|text| (secrets::number(text), u64::MAX));
+    let retired = settings.retired.iter();
+    let retired =
+        retired.map(|retired| (secrets::number(&retired.text), retired.until_unix_seconds));
+    let mut all = [None; 3];
+    all.iter_mut().zip(current.chain(retired)).for_each(|(place, secret)| *place = Some(secret));
+    all
+}
+
 impl World {
     pub fn create(&mut self, name: &str, order: Order) -> u32 {
         let webhook = self.lives.len() as u32;
@@ -98,8 +115,9 @@ impl World {
             events: EventMask::ALL,
             auth: Auth::None,
             headers: Vec::new(),
-            secret: order.secret.clone(),
-            signatures: Signatures::Both,
+            secret: order.signed.then(|| secrets::text(0)),
+            signatures: Signatures::BOTH,
+            retired: Vec::new(),
             retry: order.retry,
             timeout_ms: order.timeout_ms,
             concurrency: order.concurrency,
@@ -110,6 +128,8 @@ impl World {
             on_full: order.on_full,
             coalesce: order.coalesce,
             ordered: order.ordered,
+            format: order.format,
+            sequence: order.sequence,
             while_disabled: order.while_disabled,
         };
         let now_us = WALL_START_US + self.now;
@@ -118,7 +138,7 @@ impl World {
         self.lives.push(Life {
             name: name.to_owned(),
             ledger,
-            secret: order.secret,
+            secrets_made: 0,
             deleted: false,
             settings,
             endpoint: order.endpoint,
@@ -137,6 +157,17 @@ impl World {
         let settings = life.settings.clone();
         self.registry.update(&life.name, |known| *known = settings).expect("an acceptable change");
         self.published();
+    }
+
+    /// Gives a webhook a new secret; the old one has a grace of so many seconds.
+    pub fn rotate(&mut self, webhook: u32, grace_seconds: u64) {
+        let now_us = WALL_START_US + self.now;
+        let life = &mut self.lives[webhook as usize];
+        life.secrets_made += 1;
+        let secret = secrets::text(life.secrets_made);
+        self.update(webhook, |settings| {
+            settings.change_secret(Some(secret), grace_seconds, now_us);
+        });
     }
 
     pub fn move_to(&mut self, webhook: u32, endpoint: usize) {
@@ -180,6 +211,8 @@ impl World {
                     ordered: life.settings.ordered,
                     endpoint: life.endpoint,
                     revision: life.revision,
+                    secrets: secrets_of(&life.settings),
+                    sequence: life.settings.sequence,
                 },
             }
         });
@@ -350,6 +383,14 @@ impl World {
 
     pub fn draw_order(&mut self) -> Order {
         let endpoint = self.dice.below(self.plan.endpoints);
+        let batch = self.draw_batch();
+        let structured = Format::CloudEventsStructured;
+        let (other, sequence) = match batch {
+            // Headers of one event do not go with a batch.
+            Some(_) => (structured, false),
+            None => (Format::CloudEventsBinary, self.dice.chance(300)),
+        };
+        let format = self.dice.pick(&[Format::Ferrite, Format::Ferrite, structured, other]);
         Order {
             endpoint,
             pattern: self.draw_pattern(),
@@ -357,12 +398,14 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
-            batch: self.draw_batch(),
             on_full: OnFull::Reject,
             // With full queues the world could not tell what is dropped from what gives way.
             coalesce: self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600),
             ordered: true,
-            secret: self.dice.chance(300).then(|| "a secret".to_owned()),
+            signed: self.dice.chance(300),
+            format,
+            sequence,
+            batch,
             while_disabled: match self.plan.faults.keeps && self.dice.chance(500) {
                 true => WhileDisabled::Keep,
                 false => WhileDisabled::Drop,
@@ -392,7 +435,7 @@ impl World {
             return;
         }
         let webhook = self.dice.pick(&alive);
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0 if faults.updates => {
                 let endpoint = self.dice.below(self.plan.endpoints);
                 self.move_to(webhook, endpoint);
@@ -407,6 +450,8 @@ impl World {
                     settings.pipeline = order.pipeline;
                     set_batch(settings, order.batch);
                     settings.coalesce = order.coalesce;
+                    settings.format = order.format;
+                    settings.sequence = order.sequence;
                     settings.while_disabled = order.while_disabled;
                 });
             }
@@ -423,7 +468,11 @@ impl World {
                 self.set_status(webhook, WebhookStatus::Active);
             }
             5 if faults.tests => self.test(webhook),
-            6..=9 if faults.replays => self.replay_by_chance(webhook),
+            6 if faults.updates => {
+                let grace_seconds = self.dice.pick(&[0, 1, 2, 5]);
+                self.rotate(webhook, grace_seconds);
+            }
+            7..=10 if faults.replays => self.replay_by_chance(webhook),
             _ => {}
         }
     }

@@ -147,7 +147,7 @@ impl World {
     }
 
     /// When the endpoint wants to hear again, by its answer.
-    fn retry_at(&self, answer: &Answer) -> Option<u64> {
+    pub fn retry_at(&self, answer: &Answer) -> Option<u64> {
         let retry_after = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503))?;
         Some(match retry_after {
             RetryAfter::Seconds(seconds) => self.now + seconds * 1_000_000,

@@ -99,6 +99,8 @@ impl World {
             };
             let body: serde_json::Value =
                 serde_json::from_slice(&event.body).expect("a body is JSON");
+            // A CloudEvent in structured mode has the payload in it.
+            let body = if body["specversion"].is_string() { &body["data"] } else { &body };
             let number = |text: Option<&str>, prefix: &str| -> u32 {
                 text.and_then(|text| text.strip_prefix(prefix)?.parse().ok()).expect("made here")
             };

@@ -1,6 +1,7 @@
 //! Reads requests strictly, as a receiver that trusts nothing.
 
-use ring::hmac;
+use super::history::{Form, Numbers, Signers};
+use super::secrets;
 
 /// What a request says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,10 @@ pub struct Parsed {
     /// The id, in the head and in the body.
     pub id: String,
     pub attempt: u32,
+    pub form: Form,
     pub signature: Option<String>,
+    pub signers: Signers,
+    pub numbers: Option<Numbers>,
     /// The events: one, or those of a batch.
     pub events: Vec<Event>,
     pub is_batch: bool,
@@ -46,8 +50,9 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
     (end + body.parse::<usize>().ok()? <= bytes.len()).then_some(end + body.parse::<usize>().ok()?)
 }
 
-/// Reads one whole request and nothing behind it; with `secret`, checks its signature.
-pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
+/// Reads one whole request and nothing behind it, and finds out which secrets signed it, of those
+/// up to number `secrets_known`.
+pub fn parse(bytes: &[u8], secrets_known: u32) -> Result<Parsed, String> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no end of head")?;
     let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "the head is not text")?;
     let body = &bytes[end + 4..];
@@ -77,25 +82,67 @@ pub fn parse(bytes: &[u8], secret: Option<&str>) -> Result<Parsed, String> {
     let json: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let (id, attempt) = (needed("X-Ferrite-Id")?, needed("X-Ferrite-Attempt")?);
-    let events = match json["events"].as_array() {
-        None => vec![Event::read(&json)],
-        Some(events) if events.is_empty() || json["count"] != events.len() => {
-            return Err("the batch is empty or miscounted".to_owned());
+    let form = match (needed("Content-Type")?, one("ce-id")?) {
+        ("application/json", None) => Form::Ferrite,
+        ("application/json", Some(told)) if told == id => Form::Binary,
+        ("application/cloudevents+json; charset=utf-8", None) if json.is_object() => {
+            Form::Structured
         }
-        Some(events) => events.iter().map(Event::read).collect(),
+        ("application/cloudevents-batch+json; charset=utf-8", None) if json.is_array() => {
+            Form::Structured
+        }
+        _ => return Err("Content-Type, ce-id and body do not go together".to_owned()),
     };
-    let is_batch = json.get("batch_id").is_some();
-    if json[if is_batch { "batch_id" } else { "id" }] != id {
+    let list = json.as_array().or_else(|| json["events"].as_array());
+    let is_batch = list.is_some();
+    let bodies = list.map_or(std::slice::from_ref(&json), Vec::as_slice);
+    let mut events = Vec::new();
+    for body in bodies {
+        if body["specversion"].is_string() != (form == Form::Structured) {
+            return Err(format!("an event is not what Content-Type says: {form:?}"));
+        }
+        let payload = if form == Form::Structured { &body["data"] } else { body };
+        if payload["id"] != body["id"] {
+            return Err("the ids of event and payload differ".to_owned());
+        }
+        events.push(Event::read(payload));
+    }
+    if events.is_empty() || (json.get("batch_id").is_some() && json["count"] != events.len()) {
+        return Err("the batch is empty or miscounted".to_owned());
+    }
+    let told = match (is_batch, form) {
+        // A batch of CloudEvents has its id in the head only.
+        (true, Form::Structured) => id,
+        (true, _) => json["batch_id"].as_str().unwrap_or_default(),
+        (false, _) => events[0].id.as_str(),
+    };
+    if told != id {
         return Err("the ids of head and body differ".to_owned());
     }
     let signature = one("X-Ferrite-Signature")?;
-    check_signature(secret, signature, body)?;
+    let ferrite = signature.map(|told| secrets::ferrite_signer(told, body, secrets_known));
+    let mut standard = Vec::new();
+    if let Some(list) = one("webhook-signature")? {
+        let text = [needed("webhook-id")?, ".", needed("webhook-timestamp")?, "."].concat();
+        for told in list.split(' ') {
+            standard.push(secrets::standard_signer(told, text.as_bytes(), body, secrets_known)?);
+        }
+    }
+    let signers = Signers { ferrite: ferrite.transpose()?, standard };
+    let numbers = match (one("X-Ferrite-Sequence")?, one("X-Ferrite-Key-Sequence")?) {
+        (None, None) => None,
+        (Some(of_webhook), Some(of_key)) => Some(numbers(of_webhook, of_key)?),
+        _ => return Err("one number comes without the other".to_owned()),
+    };
     Ok(Parsed {
         path: path.to_owned(),
         host: needed("Host")?.to_owned(),
         id: id.to_owned(),
         attempt: attempt.parse().map_err(|_| "X-Ferrite-Attempt is not a number")?,
+        form,
         signature: signature.map(str::to_owned),
+        signers,
+        numbers,
         events,
         is_batch,
         body: body.to_vec(),
@@ -118,21 +165,14 @@ fn read_fields<'a>(
         .collect()
 }
 
-fn check_signature(
-    secret: Option<&str>,
-    signature: Option<&str>,
-    body: &[u8],
-) -> Result<(), String> {
-    let expected = secret.map(|secret| {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let tag = hmac::sign(&key, body);
-        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256={hex}")
-    });
-    if expected.as_deref() != signature {
-        return Err("the signature is not the body's".to_owned());
-    }
-    Ok(())
+fn numbers(of_webhook: &str, of_key: &str) -> Result<Numbers, String> {
+    let read = |text: &str| {
+        let (stream, number) = text.split_once(':').ok_or("a number has no stream")?;
+        let number = number.parse::<u64>().map_err(|_| "a number is none")?;
+        Ok::<_, String>((stream.to_owned(), number))
+    };
+    let ((stream, of_webhook), (key_stream, of_key)) = (read(of_webhook)?, read(of_key)?);
+    Ok(Numbers { stream, of_webhook, key_stream, of_key })
 }
 
 /// A hash of bytes, to compare them later (FNV-1a).

@@ -9,6 +9,7 @@ use super::history::{End, Happening, Sent};
 use super::operations::Order;
 use super::world::World;
 use ferrite::core::failure::Failure;
+use ferrite::core::format::Format;
 use ferrite::core::ledger::{Tally, WebhookStatus};
 use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
@@ -37,7 +38,9 @@ pub fn order(endpoint: usize) -> Order {
         on_full: OnFull::Reject,
         coalesce: false,
         ordered: true,
-        secret: Some("a secret".to_owned()),
+        signed: true,
+        format: Format::Ferrite,
+        sequence: false,
         while_disabled: WhileDisabled::Drop,
     }
 }

@@ -140,7 +140,7 @@ impl World {
         let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
         let (webhook, revision) = (number().ok_or("no webhook")?, number().ok_or("no revision")?);
         let life = self.lives.get(webhook as usize).ok_or("there is no such webhook")?;
-        let parsed = request::parse(bytes, life.secret.as_deref())?;
+        let parsed = request::parse(bytes, life.secrets_made)?;
         if parsed.host != format!("endpoint-{}.test", state.endpoint) {
             return Err(format!("a request for {} goes to {}", parsed.host, state.endpoint));
         }
@@ -174,7 +174,10 @@ impl World {
             is_batch: parsed.is_batch,
             attempt: parsed.attempt,
             body: request::hash(&parsed.body),
+            form: parsed.form,
             signature: parsed.signature,
+            signers: parsed.signers,
+            numbers: parsed.numbers,
             assigned_at: assigned.at,
             assigned_call: assigned.call,
             deadline: assigned.deadline,

@@ -22,8 +22,14 @@ pub struct Ferrite {
 impl Ferrite {
     /// Starts `ferrite serve` with `args` on a free port of loopback, and waits until it listens.
     pub fn start(args: &[&str]) -> Ferrite {
-        let mut child =
-            ferrite().args(["serve", "--port", "0", "--workers", "2"]).args(args).spawn().unwrap();
+        let mut command = ferrite();
+        command.args(["serve", "--port", "0", "--workers", "2"]).args(args);
+        Ferrite::spawn(command)
+    }
+
+    /// Starts a command that serves on loopback, and waits until it listens.
+    pub fn spawn(mut command: Command) -> Ferrite {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let copy = log.clone();

@@ -9,6 +9,7 @@ use ferrite::base::hash::{KeyHasher, worker_of};
 use ferrite::base::id::EventId;
 use ferrite::base::limits::RETRIES_MAX;
 use ferrite::core::event::{EventMask, EventRef, WebhookEvent};
+use ferrite::core::format::ContentType;
 use ferrite::core::http::endpoint::Endpoint;
 use ferrite::core::http::headers::{Authorization, CustomHeaders};
 use ferrite::core::http::request::{Request, RequestHead};
@@ -208,7 +209,9 @@ fn request(secret: Option<&str>, rounds: u64) {
         let request = Request {
             id_text: ID_TEXT,
             attempt: 1,
+            lines: b"",
             body: &[b'x'; BODY_BYTES],
+            content_type: ContentType::Json,
             signature: key.as_ref(),
             unix_seconds: 1_705_314_600,
         };

@@ -1,6 +1,7 @@
 //! The engine as a sender: one worker, and a caller that offers events on the same core.
 
 use super::peer::{Sender, Sent, Stage};
+use crate::batch::Batches;
 use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, Signatures, WebhookConfig, WebhookManager, WebhookOptions,
@@ -25,6 +26,7 @@ pub(super) struct Engine {
     pub secret: Option<String>,
     pub signatures: Signatures,
     pub pipeline: u32,
+    pub batches: Option<Batches>,
 }
 
 impl Sender for Engine {
@@ -56,13 +58,17 @@ impl Sender for Engine {
 
 impl Engine {
     pub(super) fn options(&self, concurrency: u32) -> WebhookOptions {
-        WebhookOptions {
+        let options = WebhookOptions {
             pattern: Some("order:*".to_owned()),
             secret: self.secret.clone(),
             signatures: self.signatures,
             concurrency: Some(concurrency),
             pipeline: Some(self.pipeline),
             ..WebhookOptions::default()
+        };
+        match self.batches {
+            Some(batches) => batches.apply(options),
+            None => options,
         }
     }
 }

@@ -16,6 +16,7 @@ mod table;
 
 pub use message::Message;
 
+use crate::defaults::defaults;
 use crate::result::{ComparisonResult, Machine, PeerResult, ResultFile};
 use indicatif::{ProgressBar, ProgressStyle};
 use peer::{Peer, Stage};
@@ -48,6 +49,10 @@ pub struct Options {
     /// Requests in a pipeline, for the peers that have one.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
     pub pipeline: u32,
+    /// Events in a batch, for the peers that have them: engine-batched and engine-batched-signed,
+    /// which take part when they are named in --peers. Their events are counted, not requests.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
     /// Bytes of the value in each event.
     #[arg(long, default_value_t = 100)]
     pub value_bytes: usize,
@@ -69,22 +74,9 @@ pub struct Options {
 }
 
 impl Default for Options {
+    /// The defaults of the command line.
     fn default() -> Self {
-        Options {
-            rounds: 5,
-            seconds: 1.0,
-            sender_core: 0,
-            sink_core: 1,
-            unpinned: false,
-            connections: 64,
-            pipeline: 16,
-            value_bytes: 100,
-            peers: peer::NAMES.map(str::to_owned).to_vec(),
-            custom: Vec::new(),
-            sink: None,
-            label: "comparison".to_owned(),
-            json: None,
-        }
+        defaults()
     }
 }
 
@@ -134,7 +126,9 @@ pub fn compare(options: &Options) -> Result<ComparisonResult, Error> {
     }
     let (mut peers, mut absent) = peer::assemble(options)?;
     let pinned = |core: usize| (!options.unpinned).then_some(core);
-    let sink = sink::Sink::start_unless(options.sink, pinned(options.sink_core));
+    // Counting costs the sink a little: only where it must.
+    let counts_events = peers.iter().any(|peer| peer::is_batched(&peer.name));
+    let sink = sink::Sink::start_unless(options.sink, pinned(options.sink_core), counts_events);
     let sink = sink.map_err(Error::Sink)?;
     let address = sink.address;
     let folder =

@@ -89,7 +89,7 @@ impl Sender for Node {
                 if script.0.try_wait()?.is_some() {
                     return Err(io::Error::other("keyspace.mjs has ended"));
                 }
-                let posted = Sample::take(stage.address)?.requests.saturating_sub(start.requests);
+                let posted = Sample::take(stage.address)?.events.saturating_sub(start.events);
                 if set < posted + BURST / 2 {
                     set_burst(&mut client, set, stage.value_bytes)?;
                     set += BURST;

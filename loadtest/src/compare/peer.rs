@@ -7,10 +7,14 @@ use super::node::Node;
 use super::raw::Raw;
 use super::request::SECRET;
 use super::{Error, Options};
+use crate::batch::Batches;
 use ferrite::webhooks::Signatures;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+
+/// A batch waits so long for more events: with a queue that is never empty it does not.
+const BATCH_INTERVAL_MS: u64 = 10;
 
 /// Everything that a sender needs to know.
 #[derive(Clone, Debug)]
@@ -79,6 +83,14 @@ pub(super) const NAMES: [&str; 16] = [
     "node",
 ];
 
+/// Further names, that must be asked for.
+const FURTHER_NAMES: [&str; 2] = ["engine-batched", "engine-batched-signed"];
+
+/// Whether a peer puts several events into one request.
+pub(super) fn is_batched(name: &str) -> bool {
+    name.contains("-batched")
+}
+
 /// Peers that take part, and those that were asked for but are not there, with the reason.
 pub(super) type Assembled = (Vec<Peer>, Vec<(String, String)>);
 
@@ -86,11 +98,12 @@ pub(super) type Assembled = (Vec<Peer>, Vec<(String, String)>);
 pub(super) fn assemble(options: &Options) -> Result<Assembled, Error> {
     let (mut peers, mut absent) = (Vec::new(), Vec::new());
     for name in &options.peers {
-        if !NAMES.contains(&name.as_str()) {
-            let known = NAMES.join(", ");
+        let mut names = NAMES.iter().chain(&FURTHER_NAMES);
+        if !names.any(|known| known == name) {
+            let known = [&NAMES[..], &FURTHER_NAMES].concat().join(", ");
             return Err(Error::Usage(format!("no peer is called {name:?}; there are {known}")));
         }
-        match known(name, options.pipeline) {
+        match known(name, options) {
             Ok((notes, sender)) => peers.push(Peer { name: name.clone(), notes, sender }),
             Err(reason) => absent.push((name.clone(), reason)),
         }
@@ -104,13 +117,17 @@ pub(super) fn assemble(options: &Options) -> Result<Assembled, Error> {
         peers.push(Peer { name: name.trim().to_owned(), notes, sender });
     }
     if peers.is_empty() {
-        return Err(Error::Usage("none of the peers that were asked for is there".to_owned()));
+        let reasons: Vec<String> =
+            absent.iter().map(|(name, reason)| format!("; {name}: {reason}")).collect();
+        let nobody = "none of the peers that were asked for is there".to_owned();
+        return Err(Error::Usage(nobody + &reasons.concat()));
     }
     Ok((peers, absent))
 }
 
 /// Notes and sender of a known peer, or why it is not there.
-fn known(name: &str, depth: u32) -> Result<(String, Box<dyn Sender>), String> {
+fn known(name: &str, options: &Options) -> Result<(String, Box<dyn Sender>), String> {
+    let depth = options.pipeline;
     let once = name.ends_with("-signed-once");
     let signs = once || name.ends_with("-signed");
     let pipeline = if name.contains("-pipelined") { depth } else { 1 };
@@ -125,12 +142,17 @@ fn known(name: &str, depth: u32) -> Result<(String, Box<dyn Sender>), String> {
         "engine" => {
             let secret = signs.then(|| SECRET.to_owned());
             let (signatures, signing) = match (signs, once) {
-                (false, _) => (Signatures::Both, ""),
-                (true, false) => (Signatures::Both, ", signs twice"),
-                (true, true) => (Signatures::Ferrite, ", signs once"),
+                (false, _) => (Signatures::BOTH, ""),
+                (true, false) => (Signatures::BOTH, ", signs twice"),
+                (true, true) => (Signatures::FERRITE, ", signs once"),
             };
-            let what = format!("{whole}{signing}");
-            (notes(&what), Box::new(Engine { secret, signatures, pipeline }))
+            let mut what = format!("{whole}{signing}");
+            let batches = is_batched(name)
+                .then_some(Batches { size: options.batch, interval_ms: Some(BATCH_INTERVAL_MS) });
+            if let Some(batches) = batches {
+                what.push_str(&format!(", batches of {}: events are counted", batches.size));
+            }
+            (notes(&what), Box::new(Engine { secret, signatures, pipeline, batches }))
         }
         "raw" => {
             let what = if signs { "io_uring, signs once" } else { "io_uring" };
@@ -174,6 +196,13 @@ mod tests {
         assert_eq!(names, ["raw-pipelined-signed", "engine", "mine"]);
         assert_eq!(peers[0].notes, "io_uring, signs once, pipelines 16");
         assert!(absent.is_empty());
+    }
+
+    #[test]
+    fn the_engine_can_be_asked_for_batches() {
+        let (peers, absent) = assemble(&options(&["engine", "engine-batched"], &[])).unwrap();
+        let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+        assert_eq!((names, absent.len()), (vec!["engine", "engine-batched"], 0));
     }
 
     #[test]

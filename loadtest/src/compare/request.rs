@@ -20,7 +20,9 @@ const SIGNATURE: &[u8] = b"X-Ferrite-Signature: sha256=";
 pub fn capture(value_bytes: usize, signed: bool, address: SocketAddr) -> io::Result<Message> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let secret = signed.then(|| SECRET.to_owned());
-    let options = Engine { secret, signatures: Signatures::Both, pipeline: 1 }.options(1);
+    let signatures = Signatures::BOTH;
+    let engine = Engine { secret, signatures, pipeline: 1, batches: None };
+    let options = engine.options(1);
     let manager =
         engine::start(listener.local_addr()?, Vec::new(), options, 1).map_err(io::Error::other)?;
     // There is room: it is the first event.

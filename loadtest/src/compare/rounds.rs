@@ -65,7 +65,7 @@ fn watch(
     let deadline = Instant::now() + Duration::from_millis(START_MS);
     // The sink may count the questions too.
     let (mut questions, mut now) = (1, before);
-    while now.requests <= before.requests + questions {
+    while now.events <= before.events + questions {
         if running.is_finished() {
             return Err("ended before it was told to".to_owned());
         }

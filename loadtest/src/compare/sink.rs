@@ -5,6 +5,7 @@ use super::message::Message;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,25 +20,39 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// The sink that was named, or one of our own.
-    pub(crate) fn start_unless(named: Option<SocketAddr>, core: Option<usize>) -> io::Result<Sink> {
+    pub(crate) fn start_unless(
+        named: Option<SocketAddr>,
+        core: Option<usize>,
+        counts_events: bool,
+    ) -> io::Result<Sink> {
         match named {
             Some(address) => Ok(Sink { child: None, address }),
-            None => Sink::start(core),
+            None => Sink::start(core, counts_events),
         }
     }
 
     /// The process, if it is ours.
-    pub(super) fn process(&self) -> Option<u32> {
+    pub(crate) fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
     /// Starts a sink on a free port, from the program that runs now.
-    fn start(core: Option<usize>) -> io::Result<Sink> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["sink", "--address", "127.0.0.1:0"]).stdin(Stdio::null());
-        if let Some(core) = core {
-            command.args(["--core", &core.to_string()]);
+    fn start(core: Option<usize>, counts_events: bool) -> io::Result<Sink> {
+        let core = core.map(|core| core.to_string());
+        let mut arguments = vec!["--address", "127.0.0.1:0"];
+        if let Some(core) = &core {
+            arguments.extend(["--core", core]);
         }
+        if counts_events {
+            arguments.push("--count-events");
+        }
+        Sink::spawn(&std::env::current_exe()?, &arguments)
+    }
+
+    /// Starts `program sink` with these arguments.
+    pub(crate) fn spawn(program: &Path, arguments: &[&str]) -> io::Result<Sink> {
+        let mut command = Command::new(program);
+        command.arg("sink").args(arguments).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
@@ -91,10 +106,10 @@ impl Scheduled {
     }
 }
 
-/// How many requests a sink has got, and when it said so.
+/// How many events a sink has got, and when it said so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    pub requests: u64,
+    pub events: u64,
     pub at: Instant,
 }
 
@@ -108,16 +123,18 @@ impl Sample {
         let message = Message::read(&mut stream)?;
         let at = Instant::now();
         let stats: serde_json::Value = serde_json::from_slice(message.body())?;
-        let requests = stats["requests"].as_u64().ok_or_else(|| {
+        // As many as requests, unless the sink counts the events in batches.
+        let events = stats["events"].as_u64().or_else(|| stats["requests"].as_u64());
+        let events = events.ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "GET /sink/stats tells no \"requests\"")
         })?;
-        Ok(Sample { requests, at })
+        Ok(Sample { events, at })
     }
 
-    /// Requests per second since an earlier sample.
+    /// Events per second since an earlier sample.
     pub(super) fn rate_since(&self, earlier: &Sample) -> f64 {
         let seconds = (self.at - earlier.at).as_secs_f64();
-        self.requests.saturating_sub(earlier.requests) as f64 / seconds.max(f64::EPSILON)
+        self.events.saturating_sub(earlier.events) as f64 / seconds.max(f64::EPSILON)
     }
 }
 

@@ -42,6 +42,11 @@ pub fn verdict(good: bool, text: &str) -> Markup {
     html! { span class=(if good { "verdict good" } else { "verdict bad" }) { (text) } }
 }
 
+/// That nobody knows whether it counts.
+pub fn unknown(text: &str) -> Markup {
+    html! { span class="verdict unknown" { (text) } }
+}
+
 /// Why a result counts for nothing.
 pub fn void(reason: &str) -> Markup {
     html! { p class="void" role="note" { strong { "Void. " } (reason) } }

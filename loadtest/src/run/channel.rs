@@ -67,6 +67,8 @@ pub(super) struct Counts {
     pub connections_opened: u64,
     /// System calls that offers made to wake a worker; the embedded engine tells.
     pub rings_by_callers: u64,
+    /// Times that a worker broke down; the embedded engine tells.
+    pub worker_restarts: u64,
 }
 
 impl Counts {

@@ -4,7 +4,7 @@ use super::channel::{Accepted, Channel, Counts, Credit, Driven, Event, Offered};
 use super::error::RunError;
 use super::options::Options;
 use super::plan::Planned;
-use crate::history::HistoryLine;
+use crate::history::{Accounts, HistoryLine};
 use crate::wait::wait;
 use ferrite::webhooks::{
     Admission, EventRef, EventValue, WebhookConfig, WebhookManager, WebhookOptions, WhenFull,
@@ -36,10 +36,9 @@ impl Embedded {
         config.workers.max_connections_per_endpoint =
             (options.connections() as usize).div_ceil(workers).max(1);
         config.workers.max_connections = config.workers.max_connections.max(
-            config
-                .workers
-                .max_connections_per_endpoint
-                .saturating_mul(options.endpoints.max(options.urls.len())),
+            config.workers.max_connections_per_endpoint.saturating_mul(
+                options.endpoints.max(options.urls.len()) + options.bystanders.len(),
+            ),
         );
         config.max_webhooks = config.max_webhooks.max(planned.len());
         // Where several webhooks want an event and one of them is full, that one drops it and no
@@ -64,6 +63,10 @@ impl Embedded {
                 retry_delay_ms: options.retry_delay_ms,
                 timeout_ms: options.timeout_ms,
                 ..WebhookOptions::default()
+            };
+            let wanted = match options.batches() {
+                Some(batches) => batches.apply(wanted),
+                None => wanted,
             };
             wait(manager.create(&webhook.name, &webhook.url, wanted))?;
         }
@@ -102,13 +105,14 @@ impl Driven for Embedded {
             failed_attempts: stats.totals.failed_attempts,
             connections_opened: stats.connections_opened,
             rings_by_callers: stats.doorbells_by_callers,
+            worker_restarts: stats.worker_restarts,
         })
     }
 
     fn accounts(&mut self) -> Result<Vec<HistoryLine>, RunError> {
         let accounts = |name: &String| {
             let info = self.manager.info(name)?;
-            Ok(HistoryLine::Accounts {
+            Ok(HistoryLine::Accounts(Accounts {
                 webhook: name.clone(),
                 triggered: info.stats.triggered,
                 delivered: info.stats.delivered,
@@ -116,9 +120,10 @@ impl Driven for Embedded {
                 dropped: info.stats.dropped,
                 cancelled: info.stats.cancelled,
                 replayed: info.stats.replayed,
+                coalesced: info.stats.coalesced,
                 pending: info.stats.pending,
                 signed: info.signed,
-            })
+            }))
         };
         self.webhooks.iter().map(accounts).collect()
     }

@@ -8,7 +8,7 @@ use super::history::HistoryFile;
 use super::keys::{KeyLaw, Keys};
 use super::options::Options;
 use super::pin;
-use super::progress::Progress;
+use super::progress::{MEASURING, Progress};
 use super::receiver::Receiver;
 use super::schedule::Schedule;
 use super::stamp::{self, Clock};
@@ -84,7 +84,9 @@ fn drive<D: Driven>(
     }
     let generated = join(threads)?;
     let watched = watched?;
-    let wanted = generated.accepted_all * u64::from(options.matching());
+    // Bystanders get every event, too.
+    let wanting = u64::from(options.matching()) + options.bystanders.len() as u64;
+    let wanted = generated.accepted_all * wanting;
     let end = drain(options, progress, driven, at_start.finished() + wanted)?;
     if let Some(history) = history {
         history.finish(&driven.accounts()?)?;
@@ -95,6 +97,7 @@ fn drive<D: Driven>(
     result.driver = driven.driver();
     result.connections_opened = end.connections_opened - at_start.connections_opened;
     result.dropped = dropped;
+    result.worker_restarts = end.worker_restarts - at_start.worker_restarts;
     result.void = void(options, &result, &generated, left);
     Ok(result)
 }
@@ -202,7 +205,7 @@ fn watch<D: Driven>(
     }
     watched.before = last;
     let began_ns = clock.now_ns();
-    progress.stage("measuring", Duration::from_secs(options.seconds));
+    progress.stage(MEASURING, Duration::from_secs(options.seconds));
     for tenth in 1..=options.seconds * SECOND_NS / SAMPLE_NS {
         let at_ns = measured_ns.start + tenth * SAMPLE_NS;
         watched.per_tenth.push(step(measured_ns.start, at_ns, &mut last, progress)?);

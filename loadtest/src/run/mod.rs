@@ -31,7 +31,7 @@ mod target;
 pub use command::{Command, Sweep, run};
 pub use error::RunError;
 pub use options::{KeyChoice, Loop, Options};
-pub use progress::{Progress, Silent, Terminal};
+pub use progress::{MEASURING, Progress, Silent, Terminal};
 pub use schedule::{Look, Schedule};
 pub use setting::Setting;
 pub use target::Target;

@@ -2,7 +2,9 @@
 
 use super::error::RunError;
 use super::target::Target;
-use clap::{Args, FromArgMatches, ValueEnum};
+use crate::batch::Batches;
+use crate::defaults::defaults;
+use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -99,6 +101,12 @@ pub struct Options {
     /// Requests that one connection may carry at once.
     #[arg(long)]
     pub pipeline: Option<u32>,
+    /// Events that one request may carry: batches [default: none].
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// How long a batch waits for more, in milliseconds [default: the engine's].
+    #[arg(long, value_name = "MS", requires = "batch")]
+    pub batch_interval_ms: Option<u64>,
     /// Attempts after the first [default: the engine's].
     #[arg(long)]
     pub retries: Option<u32>,
@@ -146,10 +154,7 @@ pub struct Options {
 impl Default for Options {
     /// The defaults of the command line.
     fn default() -> Self {
-        let command = Options::augment_args(clap::Command::new("run"));
-        let matches = command.try_get_matches_from(["run"]);
-        let options = matches.and_then(|matches| Options::from_arg_matches(&matches));
-        options.expect("no option is required, and the defaults are good: a test builds them")
+        defaults()
     }
 }
 
@@ -214,6 +219,11 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// The batches that are asked for.
+    pub(super) fn batches(&self) -> Option<Batches> {
+        self.batch.map(|size| Batches { size, interval_ms: self.batch_interval_ms })
     }
 
     /// Webhooks that match every event.
@@ -338,6 +348,8 @@ impl Options {
             ("connections", Some(self.connections().to_string())),
             ("concurrency", Some(self.concurrency().to_string())),
             ("pipeline", self.pipeline.map(|pipeline| pipeline.to_string())),
+            ("batch", self.batch.map(|batch| batch.to_string())),
+            ("batch-interval-ms", self.batch_interval_ms.map(|ms| ms.to_string())),
             ("retries", self.retries.map(|retries| retries.to_string())),
             ("retry-delay-ms", self.retry_delay_ms.map(|delay| delay.to_string())),
             ("timeout-ms", self.timeout_ms.map(|timeout| timeout.to_string())),
@@ -369,6 +381,8 @@ mod tests {
             latency: true,
             zipf: Some(1.0),
             pipeline: Some(2),
+            batch: Some(1),
+            batch_interval_ms: Some(1),
             retries: Some(1),
             retry_delay_ms: Some(1),
             timeout_ms: Some(1),

@@ -3,6 +3,9 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
+/// The stage in which the run is measured: after the warm-up, before the draining.
+pub const MEASURING: &str = "measuring";
+
 /// Is told how a run goes, about ten times a second.
 pub trait Progress {
     /// A stage of the run begins; it takes so long.

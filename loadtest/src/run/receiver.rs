@@ -221,7 +221,7 @@ fn take_requests(
             wanted = end - at;
             break;
         };
-        if let Some(intended_us) = stamp::intended_us(body, &shared.finder) {
+        for intended_us in stamp::intended_us(body, &shared.finder) {
             let intended_ns = shared.clock.since_start_ns(intended_us);
             if shared.window.contains(intended_ns) {
                 times.record_ns(arrived_ns.saturating_sub(intended_ns));

@@ -6,7 +6,8 @@ use super::error::RunError;
 use super::options::Options;
 use super::plan::{self, Planned};
 use super::resp::{self, Reply};
-use crate::history::HistoryLine;
+use crate::batch::Batches;
+use crate::history::{Accounts, HistoryLine};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -58,6 +59,8 @@ impl Server {
         if let Some(secret) = &options.secret {
             words.extend(["SECRET", secret]);
         }
+        let batches = options.batches().map_or_else(Vec::new, Batches::words);
+        words.extend(batches.iter().map(String::as_str));
         let words: Vec<&[u8]> = words.into_iter().map(str::as_bytes).collect();
         self.client.call("WEBHOOK.CREATE", &words, |_| ())?;
         self.webhooks.push(planned.name.clone());
@@ -135,6 +138,7 @@ impl Driven for Server {
             failed_attempts: get("failed_attempts"),
             connections_opened: get("connections_opened"),
             rings_by_callers: 0,
+            worker_restarts: 0,
         })
     }
 
@@ -143,7 +147,7 @@ impl Driven for Server {
         for name in &self.webhooks {
             let numbers = self.client.numbers("WEBHOOK.STATS", &[name.as_bytes()])?;
             let get = |name: &str| number(&numbers, name);
-            lines.push(HistoryLine::Accounts {
+            lines.push(HistoryLine::Accounts(Accounts {
                 webhook: name.clone(),
                 triggered: get("triggered"),
                 delivered: get("delivered"),
@@ -151,9 +155,10 @@ impl Driven for Server {
                 dropped: get("dropped"),
                 cancelled: get("cancelled"),
                 replayed: get("replayed"),
+                coalesced: get("coalesced"),
                 pending: get("pending"),
                 signed: self.options.secret.is_some(),
-            });
+            }));
         }
         Ok(lines)
     }

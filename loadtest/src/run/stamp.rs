@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const FILLING: u8 = b'v';
 /// How the value begins in a body: see the payload of a SET.
 const VALUE_START: &[u8] = b"\"value\":\"#";
+/// How the body of a batch begins.
+const BATCH_START: &[u8] = b"{\"batch_id\":";
 
 /// The clock of a run: counts from its start, so that it never jumps, and says when that was.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +78,17 @@ pub(super) fn write(value: &mut [u8], sequence: u64, intended_us: u64) {
     value[end + 1..filled_up].fill(FILLING);
 }
 
-/// The intended time in the value of a body, in microseconds since 1970.
-pub(super) fn intended_us(body: &[u8], finder: &memmem::Finder<'_>) -> Option<u64> {
-    let stamp = &body[finder.find(body)? + VALUE_START.len()..];
+/// The intended times in the values of a body, in microseconds since 1970: one, but in a batch.
+pub(super) fn intended_us<'a>(
+    body: &'a [u8],
+    finder: &'a memmem::Finder<'_>,
+) -> impl Iterator<Item = u64> + 'a {
+    let values = if body.starts_with(BATCH_START) { usize::MAX } else { 1 };
+    finder.find_iter(body).take(values).filter_map(|at| time(&body[at + VALUE_START.len()..]))
+}
+
+/// The second number of a stamp.
+fn time(stamp: &[u8]) -> Option<u64> {
     let middle = stamp.iter().position(|byte| !byte.is_ascii_digit())?;
     let time = stamp[middle..].strip_prefix(b"#")?;
     let end = time.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -107,9 +117,21 @@ mod tests {
         for (sequence, us) in [(1_234_567_890, 1_764_000_000_000_000), (7, 1_764_000_000_000_001)] {
             write(&mut value, sequence, us);
             assert!(value.starts_with(format!("#{sequence}#{us}#v").as_bytes()), "{value:?}");
-            assert_eq!(intended_us(&body(&value), &finder()), Some(us));
+            assert_eq!(times(&body(&value)), [us]);
             assert_eq!(value.iter().filter(|byte| **byte == b'#').count(), 3);
         }
+    }
+
+    fn times(body: &[u8]) -> Vec<u64> {
+        intended_us(body, &finder()).collect()
+    }
+
+    #[test]
+    fn each_event_of_a_batch_has_its_time() {
+        let event = |us: u64| String::from_utf8(body(format!("#1#{us}#v").as_bytes())).unwrap();
+        let events = [event(5), event(6), event(7)].join(",");
+        let batch = format!("{{\"batch_id\":\"b\",\"events\":[{events}],\"count\":3}}");
+        assert_eq!(times(batch.as_bytes()), [5, 6, 7]);
     }
 
     #[test]
@@ -117,11 +139,11 @@ mod tests {
         for value in
             ["", "#", "#1", "#1#", "#1#2", "#1#x#", "1#2#", "#1#2x", "#1#99999999999999999999999#"]
         {
-            assert_eq!(intended_us(&body(value.as_bytes()), &finder()), None, "{value}");
+            assert_eq!(times(&body(value.as_bytes())), [0; 0], "{value}");
         }
         let mut value = value(VALUE_BYTES_MIN);
         write(&mut value, 1, 1_764_000_000_000_000);
         write(&mut value, u64::MAX, 1_764_000_000_000_000);
-        assert_eq!(intended_us(&body(&value), &finder()), None);
+        assert_eq!(times(&body(&value)), [0; 0]);
     }
 }

@@ -1,16 +1,31 @@
 //! Scenarios with verdicts: what the engine promises, held against misbehaviour for a while.
+//!
+//! | room | what |
+//! |---|---|
+//! | `soak` | long, with faults: does it lose, leak or grow? |
+//! | `isolation`, `condition` | what a bad endpoint does to the others |
+//! | `chaos` | receivers that reset, stall and are killed |
+//! | `trial` | a run against receivers that write histories, judged by `verify` |
+//! | `process` | a receiver that can be held still and killed |
+//! | `judge`, `samples` | when numbers are flat or alike, and the numbers |
+//! | `outcome` | tables, files, exit codes |
 
 pub mod chaos;
+mod condition;
 pub mod isolation;
 mod judge;
+mod outcome;
+mod process;
+mod samples;
 pub mod soak;
+mod trial;
 
-use crate::history::HistoryLine;
-use crate::result::{Finding, Machine, ResultFile, ScenarioResult};
+pub use outcome::Outcome;
+
 use crate::run::RunError;
-use crate::verify::{self, Rules, Verdict, VerifyError};
+use crate::verify::VerifyError;
+use outcome::conclude;
 use std::io;
-use std::path::{Path, PathBuf};
 
 /// Signs the deliveries of the scenarios.
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -34,47 +49,4 @@ pub enum ScenarioError {
 
 fn io(what: &'static str) -> impl FnOnce(io::Error) -> ScenarioError {
     move |error| ScenarioError::Io(what, error)
-}
-
-/// The lines of both sides.
-fn lines(files: &[&Path]) -> Result<Vec<HistoryLine>, ScenarioError> {
-    let mut lines = Vec::new();
-    for file in files {
-        lines.extend(verify::read(file)?);
-    }
-    Ok(lines)
-}
-
-/// Judges the histories of both sides, and says it as one finding.
-fn judge_histories(files: &[&Path]) -> Result<(Verdict, Finding), ScenarioError> {
-    let verdict = verify::check(lines(files)?, Rules::default());
-    let finding = Finding {
-        what: "every event delivered, in the order of its key, with one id, body and signature"
-            .to_owned(),
-        found: verdict.to_string().trim_end().to_owned(),
-        holds: verdict.passed,
-    };
-    Ok((verdict, finding))
-}
-
-/// Prints the findings, writes the result, and gives whether all of them hold.
-fn conclude(
-    label: &str,
-    findings: Vec<Finding>,
-    json: Option<&PathBuf>,
-) -> Result<bool, ScenarioError> {
-    let passed = findings.iter().all(|finding| finding.holds);
-    for finding in &findings {
-        let mark = if finding.holds { "holds " } else { "BROKEN" };
-        println!("{mark}  {}\n        {}", finding.what, finding.found.replace('\n', "\n        "));
-    }
-    println!("{label}: {}", if passed { "passed" } else { "FAILED" });
-    if let Some(path) = json {
-        let result =
-            ScenarioResult { label: label.to_owned(), machine: Machine::here(), passed, findings };
-        let text = serde_json::to_vec_pretty(&ResultFile::Scenario(result));
-        let written = text.map_err(io::Error::other).and_then(|text| std::fs::write(path, text));
-        written.map_err(io("the result"))?;
-    }
-    Ok(passed)
 }

@@ -3,7 +3,7 @@
 use super::order::{Arrival, EventOfKey};
 use super::server::{Shared, Thread};
 use super::signatures::SignatureHeaders;
-use crate::history::HistoryLine;
+use crate::history::{BatchEvent, HistoryLine, Request};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -14,21 +14,43 @@ const HEADERS_MAX: usize = 64;
 /// What is remembered of a request until it is answered.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    event: Option<EventOfKey>,
-    line: Option<HistoryLine>,
+    events: Vec<EventOfKey>,
+    line: Option<Box<Request>>,
 }
 
 /// The members of a body that say which event it carries.
 #[derive(Deserialize)]
 struct Body<'a> {
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
     #[serde(borrow)]
     key: Cow<'a, str>,
+    #[serde(default)]
     data: Data,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Data {
+    #[serde(default)]
     value: serde_json::Value,
+}
+
+/// The members of a batch's body that matter.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow, default)]
+    batch_id: Cow<'a, str>,
+    #[serde(borrow)]
+    events: Vec<Body<'a>>,
+}
+
+/// What a request carries.
+#[derive(Debug, PartialEq)]
+enum Content<'a> {
+    /// One event, or none that we know: then the key is empty.
+    One { key: Cow<'a, str>, sequence: Option<u64> },
+    /// Several.
+    Batch { id: Cow<'a, str>, events: Vec<BatchEvent> },
 }
 
 /// The headers that matter.
@@ -61,50 +83,77 @@ impl Thread {
         if shared.order.is_none() && shared.recorder().is_none() {
             return Seen::default();
         }
-        let (key, sequence) = event_of(body);
-        let event = self.check_order(headers.path, &key, sequence);
-        let line = shared.recorder().map(|_| HistoryLine::Request {
-            path: headers.path.to_owned(),
-            id: String::from_utf8_lossy(headers.id).into_owned(),
-            attempt: number(headers.attempt).unwrap_or(0),
-            key: key.into_owned(),
-            sequence,
-            body_hash: hash(body),
-            signature,
-            arrived_us,
-            answered_us: 0,
-            status: None,
+        let content = content_of(body);
+        let events = self.check_order(headers.path, &content);
+        let line = shared.recorder().map(|_| {
+            let mut id = String::from_utf8_lossy(headers.id);
+            let (key, sequence, events) = match content {
+                Content::One { key, sequence } => (key.into_owned(), sequence, Vec::new()),
+                Content::Batch { id: batch_id, events } => {
+                    if id.is_empty() {
+                        id = batch_id;
+                    }
+                    (String::new(), None, events)
+                }
+            };
+            Box::new(Request {
+                path: headers.path.to_owned(),
+                id: id.into_owned(),
+                attempt: number(headers.attempt).unwrap_or(0),
+                key,
+                sequence,
+                body_hash: hash(body),
+                signature,
+                arrived_us,
+                answered_us: 0,
+                status: None,
+                events,
+            })
         });
-        Seen { event, line }
+        Seen { events, line }
     }
 
-    fn check_order(&self, path: &str, key: &str, sequence: Option<u64>) -> Option<EventOfKey> {
-        let check = self.shared.order.as_ref()?;
-        let Some(sequence) = sequence else {
-            self.counters.unordered.add(1);
-            return None;
+    fn check_order(&self, path: &str, content: &Content<'_>) -> Vec<EventOfKey> {
+        let mut known = Vec::new();
+        let Some(check) = &self.shared.order else { return known };
+        let mut look = |key: &str, sequence: Option<u64>| {
+            let Some(sequence) = sequence else { return self.counters.unordered.add(1) };
+            let event = check.event(path, key, sequence);
+            match check.arrived(event) {
+                Arrival::InOrder => {}
+                Arrival::Duplicate => self.counters.duplicates.add(1),
+                // In a batch it comes together with the one before.
+                Arrival::TooEarly if known.iter().rev().any(|other| event.follows(other)) => {}
+                Arrival::TooEarly => self.counters.bad_order.add(1),
+            }
+            known.push(event);
         };
-        let event = check.event(path, key, sequence);
-        match check.arrived(event) {
-            Arrival::InOrder => {}
-            Arrival::Duplicate => self.counters.duplicates.add(1),
-            Arrival::TooEarly => self.counters.bad_order.add(1),
+        match content {
+            Content::One { key, sequence } => look(key, *sequence),
+            Content::Batch { events, .. } => {
+                events.iter().for_each(|event| look(&event.key, event.sequence));
+            }
         }
-        Some(event)
+        known
     }
 }
 
 impl Shared {
+    /// Waits until what was noted is in the history's file, if that must be before the answers.
+    /// `false` if it cannot be written.
+    pub(super) fn write_history_first(&self) -> bool {
+        let recorder = self.recorder().filter(|_| self.options.history_first);
+        recorder.is_none_or(|recorder| recorder.flush())
+    }
+
     /// Notes what became of a request. To be called before its answer is written.
     pub(super) fn settle(&self, seen: Seen, given: Option<u16>, at_us: u64) {
-        if let (Some(check), Some(event), Some(200..300)) = (&self.order, seen.event, given) {
-            check.answered_2xx(event);
+        if let (Some(check), Some(200..300)) = (&self.order, given) {
+            seen.events.iter().for_each(|event| check.answered_2xx(*event));
         }
-        if let (Some(recorder), Some(mut line)) = (self.recorder(), seen.line) {
-            if let HistoryLine::Request { answered_us, status, .. } = &mut line {
-                (*answered_us, *status) = (at_us, given);
-            }
-            recorder.record(line);
+        if let (Some(recorder), Some(mut request)) = (self.recorder(), seen.line) {
+            (request.answered_us, request.status) = (at_us, given);
+            recorder.record(HistoryLine::Request(*request));
         }
     }
 }
@@ -134,14 +183,29 @@ fn number(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The key and the sequence in a body; an empty key if it is no event's.
-fn event_of(body: &[u8]) -> (Cow<'_, str>, Option<u64>) {
-    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return ("".into(), None) };
-    let sequence = body.data.value.as_str().and_then(|value| {
-        let (sequence, _) = value.strip_prefix('#')?.split_once('#')?;
+/// What a body carries.
+fn content_of(body: &[u8]) -> Content<'_> {
+    if let Ok(event) = serde_json::from_slice::<Body<'_>>(body) {
+        return Content::One { sequence: event.sequence(), key: event.key };
+    }
+    match serde_json::from_slice::<Batch<'_>>(body) {
+        Ok(batch) if !batch.events.is_empty() => {
+            let events = batch.events.into_iter().map(|event| BatchEvent {
+                sequence: event.sequence(),
+                id: event.id.into_owned(),
+                key: event.key.into_owned(),
+            });
+            Content::Batch { id: batch.batch_id, events: events.collect() }
+        }
+        _ => Content::One { key: "".into(), sequence: None },
+    }
+}
+
+impl Body<'_> {
+    fn sequence(&self) -> Option<u64> {
+        let (sequence, _) = self.data.value.as_str()?.strip_prefix('#')?.split_once('#')?;
         sequence.parse().ok()
-    });
-    (body.key, sequence)
+    }
 }
 
 /// The first eight bytes of the SHA-256: anyone can compute it again.
@@ -156,12 +220,30 @@ mod tests {
 
     #[test]
     fn the_event_is_read_from_the_body() {
-        let event = |body: &'static str| event_of(body.as_bytes());
-        let body = r##"{"id":"e","key":"k:1","data":{"value":"#12#xx"}}"##;
-        assert_eq!(event(body), ("k:1".into(), Some(12)));
-        assert_eq!(event(r##"{"key":"k\n","data":{"value":["#1#"]}}"##), ("k\n".into(), None));
-        assert_eq!(event(r##"{"key":"k","data":{"value":"#x#"}}"##), ("k".into(), None));
-        assert_eq!(event("no json"), ("".into(), None));
+        let is = |body: &'static str, key: &'static str, sequence| {
+            let wanted = Content::One { key: key.into(), sequence };
+            assert_eq!(content_of(body.as_bytes()), wanted, "{body}");
+        };
+        is(r##"{"id":"e","key":"k:1","data":{"value":"#12#xx"}}"##, "k:1", Some(12));
+        is(r##"{"key":"k\n","data":{"value":["#1#"]}}"##, "k\n", None);
+        is(r##"{"key":"k","data":{"value":"#x#"}}"##, "k", None);
+        is(r#"{"key":"k"}"#, "k", None);
+        is("no json", "", None);
+        is(r#"{"batch_id":"b","events":[],"count":0}"#, "", None);
+        is(r#"{"batch_id":"b","events":[{"id":"no key"}],"count":1}"#, "", None);
+    }
+
+    #[test]
+    fn the_events_of_a_batch_are_read_from_the_body() {
+        let body = br##"{"batch_id":"b","timestamp":"t","events":[{"event":"SET","id":"e1",
+            "key":"k","data":{"value":"#1#xx"}},{"event":"DEL","id":"e2","key":"l"}],"count":2}"##;
+        let event = |id: &str, key: &str, sequence| BatchEvent {
+            id: id.to_owned(),
+            key: key.to_owned(),
+            sequence,
+        };
+        let events = vec![event("e1", "k", Some(1)), event("e2", "l", None)];
+        assert_eq!(content_of(body), Content::Batch { id: "b".into(), events });
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) async fn serve(thread: Rc<Thread>, mut stream: TcpStream, handle: Han
 /// The fast path: one read for many requests, one write for their answers, nothing allocated.
 /// Says whether something came that it cannot take; that is in `buffer` then.
 async fn count_plain(thread: &Thread, stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
-    let mut skipper = Skipper::default();
+    let mut skipper = Skipper::new(thread.shared.options.count_events);
     loop {
         let free = READ_BYTES - buffer.len().min(HEAD_BYTES_MAX);
         if !matches!(read_some(stream, buffer, free).await, Ok(read) if read > 0) {
@@ -67,6 +67,7 @@ async fn count_plain(thread: &Thread, stream: &mut TcpStream, buffer: &mut Vec<u
         let skipped = skipper.skip(buffer);
         buffer.drain(..skipped.consumed);
         thread.counters.requests.add(skipped.complete);
+        thread.counters.events.add(skipped.events);
         thread.counters.answered(200, skipped.complete);
         let mut answers = skipped.complete as usize;
         while answers > 0 {
@@ -183,11 +184,13 @@ impl Connection {
         }
         self.thread.counters.requests.add(1);
         let body = frame.chunked.as_deref().unwrap_or(body);
+        let counts_events = self.thread.shared.options.count_events;
+        self.thread.counters.events.add(if counts_events { framing::events_in(body) } else { 1 });
         let seen = self.thread.look_at(head, body, self.read_at_us);
         self.served += 1;
         let faults = &self.thread.shared.options.faults;
-        let (fate, latency) =
-            (faults.draw_fate(&mut self.dice), faults.draw_latency(&mut self.dice));
+        let fate = faults.draw_fate(&mut self.dice);
+        let latency = faults.draw_latency(&mut self.dice, self.thread.shared.clock.now_us());
         self.answer(seen, fate, latency, frame.head.close).await
     }
 
@@ -255,6 +258,9 @@ impl Connection {
         for (seen, status) in self.waiting.drain(..) {
             self.thread.counters.answered(status, 1);
             self.thread.shared.settle(seen, Some(status), at_us);
+        }
+        if !self.thread.shared.write_history_first() {
+            return Err(io::Error::other("the history cannot be written"));
         }
         self.transport.write_all(&mut self.out).await
     }

@@ -39,6 +39,9 @@ pub struct Faults {
     /// With `--keep-alive`: do not say so.
     #[arg(long, requires = "keep_alive")]
     pub stale: bool,
+    /// Every so often answer nothing for a while, on all connections: `10s:500ms`.
+    #[arg(long, value_name = "EVERY:TIME")]
+    pub stalls: Option<Stalls>,
     /// Read each connection no faster than this.
     #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
     pub slow_reads: Option<u64>,
@@ -59,6 +62,9 @@ pub enum FaultError {
         "a latency is 5ms, uniform:1ms..20ms, exponential:5ms or lognormal:5ms..50ms, not '{0}'"
     )]
     Latency(String),
+    /// Not a stall.
+    #[error("stalls are how often and for how long, the latter shorter: 10s:500ms, not '{0}'")]
+    Stalls(String),
     /// Not between 0 and 1.
     #[error("'{0}' is not a ratio between 0 and 1")]
     Ratio(String),
@@ -77,6 +83,32 @@ impl FromStr for Ratio {
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
         ratio.map(Ratio).ok_or_else(|| FaultError::Ratio(text.to_owned()))
+    }
+}
+
+/// How often nothing is answered, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stalls {
+    every: Duration,
+    time: Duration,
+}
+
+impl FromStr for Stalls {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let wrong = || FaultError::Stalls(text.to_owned());
+        let (every, time) = text.split_once(':').ok_or_else(wrong)?;
+        let stalls = Stalls { every: duration(every)?, time: duration(time)? };
+        if stalls.time < stalls.every { Ok(stalls) } else { Err(wrong()) }
+    }
+}
+
+impl Stalls {
+    /// What is left of the stall at this time; the first one is after the first interval.
+    fn left(self, now_us: u64) -> Duration {
+        let (every_us, time_us) = (self.every.as_micros() as u64, self.time.as_micros() as u64);
+        Duration::from_micros(time_us.saturating_sub(now_us % every_us.max(1)))
     }
 }
 
@@ -209,8 +241,10 @@ impl Faults {
         Fate::Answer { status: error.map_or(200, |error| error.status), chunked }
     }
 
-    pub(super) fn draw_latency(&self, dice: &mut fastrand::Rng) -> Duration {
-        self.latency.map_or(Duration::ZERO, |latency| latency.draw(dice))
+    /// How long a request waits for its answer that arrived at `now_us`.
+    pub(super) fn draw_latency(&self, dice: &mut fastrand::Rng, now_us: u64) -> Duration {
+        let stall = self.stalls.map_or(Duration::ZERO, |stalls| stalls.left(now_us));
+        stall + self.latency.map_or(Duration::ZERO, |latency| latency.draw(dice))
     }
 }
 
@@ -246,6 +280,18 @@ mod tests {
         let lognormal = draws("lognormal:5ms..50ms");
         assert_near(lognormal[lognormal.len() / 2], 5 * MS);
         assert_near(lognormal[lognormal.len() * 99 / 100], 50 * MS);
+    }
+
+    #[test]
+    fn a_stall_ends_for_all_at_once() {
+        let faults = Faults { stalls: "10s:500ms".parse().ok(), ..Faults::default() };
+        let mut dice = fastrand::Rng::with_seed(1);
+        let mut left = |at_ms: u64| faults.draw_latency(&mut dice, at_ms * 1000);
+        assert_eq!([left(10_000), left(10_400), left(20_499)], [500 * MS, 100 * MS, MS]);
+        assert_eq!([left(10_500), left(19_999)], [Duration::ZERO; 2]);
+        for text in ["", "10s", "1s:1s", "1s:2s", "x:1s"] {
+            assert!(text.parse::<Stalls>().is_err(), "{text}");
+        }
     }
 
     #[test]

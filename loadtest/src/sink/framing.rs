@@ -165,11 +165,49 @@ fn line_at(bytes: &[u8], at: usize) -> Result<Option<&[u8]>, FramingError> {
     }
 }
 
+/// How many events a body carries, by its last bytes: a batch ends in `"count":<number>}`.
+pub(super) fn events_in(body: &[u8]) -> u64 {
+    let count = || {
+        let rest = body.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end();
+        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let (name, number) = rest.split_at(rest.len() - digits);
+        name.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"count\"")?;
+        std::str::from_utf8(number).ok()?.parse().ok()
+    };
+    count().unwrap_or(1)
+}
+
+/// The last bytes of a body that comes in parts.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: Vec<u8>,
+}
+
+/// `"count":` and any number, with some white space.
+const TAIL_BYTES: usize = 48;
+
+impl Tail {
+    fn add(&mut self, part: &[u8]) {
+        self.bytes.extend_from_slice(&part[part.len().saturating_sub(TAIL_BYTES)..]);
+        self.bytes.drain(..self.bytes.len().saturating_sub(TAIL_BYTES));
+    }
+
+    /// Takes the last part.
+    fn end(&mut self, part: &[u8]) -> u64 {
+        self.add(part);
+        let events = events_in(&self.bytes);
+        self.bytes.clear();
+        events
+    }
+}
+
 /// Goes through the plain requests of a connection without keeping any of them.
 #[derive(Debug, Default)]
 pub(super) struct Skipper {
     /// Bytes of a body that are still to come.
     body_left: usize,
+    /// Where events are counted: the end of what came of that body.
+    tail: Option<Tail>,
 }
 
 /// What [`Skipper::skip`] found.
@@ -177,6 +215,8 @@ pub(super) struct Skipper {
 pub(super) struct Skipped {
     /// Requests that are complete now.
     pub(super) complete: u64,
+    /// Events in them: as many, unless those in batches are counted.
+    pub(super) events: u64,
     /// Bytes that are done with.
     pub(super) consumed: usize,
     /// What follows is not for the fast path: not plain, or no HTTP.
@@ -184,6 +224,11 @@ pub(super) struct Skipped {
 }
 
 impl Skipper {
+    /// One that counts the events in batches, if asked to.
+    pub(super) fn new(counts_events: bool) -> Self {
+        Skipper { body_left: 0, tail: counts_events.then(Tail::default) }
+    }
+
     /// Skips all the requests in `bytes`. What was not consumed is an incomplete head (or what it
     /// stopped at), and must be at the front of the next call's bytes.
     pub(super) fn skip(&mut self, bytes: &[u8]) -> Skipped {
@@ -191,23 +236,28 @@ impl Skipper {
         if self.body_left > 0 {
             if self.body_left > bytes.len() {
                 self.body_left -= bytes.len();
+                self.part(bytes);
                 return Skipped { consumed: bytes.len(), ..skipped };
             }
-            skipped = Skipped { complete: 1, consumed: self.body_left, stopped: false };
+            let events = self.end(&bytes[..self.body_left]);
+            skipped = Skipped { complete: 1, events, consumed: self.body_left, stopped: false };
             self.body_left = 0;
         }
         while skipped.consumed < bytes.len() {
             match head(&bytes[skipped.consumed..]) {
                 Ok(None) => break,
                 Ok(Some(head)) if head.is_plain() => {
-                    let end = skipped.consumed + head.head_bytes + head.body_bytes;
+                    let body = skipped.consumed + head.head_bytes;
+                    let end = body + head.body_bytes;
                     if end > bytes.len() {
                         self.body_left = end - bytes.len();
+                        self.part(&bytes[body..]);
                         skipped.consumed = bytes.len();
                         break;
                     }
                     skipped.consumed = end;
                     skipped.complete += 1;
+                    skipped.events += self.end(&bytes[body..end]);
                 }
                 Ok(Some(_)) | Err(_) => {
                     skipped.stopped = true;
@@ -216,6 +266,18 @@ impl Skipper {
             }
         }
         skipped
+    }
+
+    /// A part of a body that goes on.
+    fn part(&mut self, part: &[u8]) {
+        if let Some(tail) = &mut self.tail {
+            tail.add(part);
+        }
+    }
+
+    /// The last part of a body: how many events it carries.
+    fn end(&mut self, part: &[u8]) -> u64 {
+        self.tail.as_mut().map_or(1, |tail| tail.end(part))
     }
 }
 
@@ -246,6 +308,40 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = two.chunks(1).collect();
         assert_eq!(skip_all(&bytes), (2, false));
+    }
+
+    #[test]
+    fn events_of_batches_are_counted_however_they_are_cut() {
+        let request =
+            |body: &str| format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let events = [request(r#"{"events":[{},{}],"count":12}"#), request(r#"{"key":"a"}"#)];
+        let bytes = events.concat().repeat(2).into_bytes();
+        for cut in 0..bytes.len() {
+            for (counts, wanted) in [(true, 26), (false, 4)] {
+                let mut skipper = Skipper::new(counts);
+                let first = skipper.skip(&bytes[..cut]);
+                let second = skipper.skip(&bytes[first.consumed..]);
+                assert_eq!(first.complete + second.complete, 4, "cut at {cut}");
+                assert_eq!(first.events + second.events, wanted, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_batch_has_a_count() {
+        for (body, events) in [
+            (r#"{"events":[],"count":100}"#, 100),
+            (r#"{"events":[], "count" : 7 } "#, 7),
+            (r#"{"count":0}"#, 0),
+            (r#"{"data":{"count":5}}"#, 1),
+            (r#"{"count":5,"key":"k"}"#, 1),
+            (r#"{"count":}"#, 1),
+            (r#"{"discount":5}"#, 1),
+            ("5}", 1),
+            ("", 1),
+        ] {
+            assert_eq!(events_in(body.as_bytes()), events, "{body}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod stats;
 mod tls;
 mod transport;
 
-pub use faults::{ErrorRatio, FaultError, Faults, Latency, Ratio};
+pub use faults::{ErrorRatio, FaultError, Faults, Latency, Ratio, Stalls};
 pub use options::Options;
 pub use stats::Stats;
 

@@ -1,6 +1,7 @@
 //! What a sink is asked to do.
 
 use super::faults::Faults;
+use crate::defaults::defaults;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -20,9 +21,16 @@ pub struct Options {
     /// Check the order of each key's events, by the `#<sequence>#` that their values begin with.
     #[arg(long)]
     pub verify_order: bool,
+    /// Count the events in batches, by the `"count":<number>` at the end of their bodies.
+    #[arg(long)]
+    pub count_events: bool,
     /// Append a line for every request to this file; `POST /sink/flush` writes what is buffered.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
+    /// Write each line of the history before the answer that it tells of: then a kill -9 loses no
+    /// line of what was answered. Slow.
+    #[arg(long, requires = "history")]
+    pub history_first: bool,
     /// How to misbehave.
     #[command(flatten)]
     pub faults: Faults,
@@ -38,19 +46,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// A free port of this machine, one thread, no checks, no faults.
+    /// The defaults of the command line, but a free port.
     fn default() -> Self {
-        Options {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            cores: Vec::new(),
-            verify_secret: None,
-            verify_order: false,
-            history: None,
-            faults: Faults::default(),
-            tls: false,
-            tls_cert_out: None,
-            seed: 0,
-        }
+        Options { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..defaults() }
     }
 }
 

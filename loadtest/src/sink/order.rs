@@ -35,6 +35,13 @@ pub(super) struct EventOfKey {
     sequence: u64,
 }
 
+impl EventOfKey {
+    /// Whether it is the next one of the same key.
+    pub(super) fn follows(self, other: &EventOfKey) -> bool {
+        self.hash == other.hash && self.sequence == other.sequence.saturating_add(1)
+    }
+}
+
 impl Default for OrderCheck {
     fn default() -> Self {
         OrderCheck {

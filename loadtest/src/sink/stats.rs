@@ -29,6 +29,9 @@ pub struct Stats {
     pub bad_order: u64,
     /// Events that came again after they had been answered 2xx (`--verify-order`).
     pub duplicates: u64,
+    /// Events in the requests: as many, unless those in batches are counted (`--count-events`).
+    #[serde(default)]
+    pub events: u64,
     /// Answers by status.
     pub answered: BTreeMap<u16, u64>,
 }
@@ -52,6 +55,7 @@ impl Counter {
 #[derive(Debug)]
 pub(super) struct ThreadCounters {
     pub(super) requests: Counter,
+    pub(super) events: Counter,
     pub(super) connections_opened: Counter,
     pub(super) connections_closed: Counter,
     pub(super) unanswered: Counter,
@@ -67,6 +71,7 @@ impl Default for ThreadCounters {
     fn default() -> Self {
         ThreadCounters {
             requests: Counter::default(),
+            events: Counter::default(),
             connections_opened: Counter::default(),
             connections_closed: Counter::default(),
             unanswered: Counter::default(),
@@ -90,6 +95,7 @@ impl ThreadCounters {
 
     fn add_to(&self, stats: &mut Stats) {
         stats.requests += self.requests.get();
+        stats.events += self.events.get();
         stats.connections_opened += self.connections_opened.get();
         stats.connections_open += self.connections_opened.get() - self.connections_closed.get();
         stats.unanswered += self.unanswered.get();
@@ -133,6 +139,7 @@ impl Counters {
         let reset_at = self.reset_at.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stats = self.sums();
         stats.requests -= reset_at.requests;
+        stats.events -= reset_at.events;
         stats.connections_opened -= reset_at.connections_opened;
         stats.unanswered -= reset_at.unanswered;
         stats.malformed -= reset_at.malformed;

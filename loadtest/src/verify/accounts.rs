@@ -1,55 +1,81 @@
 //! DEL-1: what was accepted beside what was answered, and what the accounts say about the rest.
 
-use super::verdict::{Findings, Kind};
-use super::{Account, Case, Request, Rules};
-use std::collections::{HashMap, HashSet};
+use super::verdict::{EXAMPLES_MAX, Findings, Kind, Sums};
+use super::{Judge, Path, Rules};
+use crate::history::Accounts;
 
 /// Webhooks, and the paths that they deliver to. Names tell which belong together; those whose
 /// names do not are judged by their sums.
 struct Group<'a> {
-    accounts: Vec<&'a Account>,
-    paths: Vec<(&'a str, &'a [Request])>,
+    accounts: Vec<&'a Accounts>,
+    paths: Vec<(&'a str, &'a Path)>,
 }
 
-pub(super) fn check(history: &Case, rules: Rules, findings: &mut Findings) {
-    unknown(history, findings);
-    if history.accounts.is_empty() {
+pub(super) fn check(judge: &Judge, rules: Rules, findings: &mut Findings) -> Sums {
+    unknown(judge, findings);
+    if judge.accounts.is_empty() {
         findings.note("the sender's history has no accounts: nothing may be missing".to_owned());
     }
-    for account in &history.accounts {
-        let matches_all = account.triggered == history.accepted_count;
-        if account.triggered > history.accepted_count || !matches_all && !rules.patterns {
-            findings.add(Kind::Accounts, || {
-                format!(
-                    "{}: {} events triggered it, and {} were accepted",
-                    account.webhook, account.triggered, history.accepted_count
-                )
-            });
-        }
+    let mut sums = Sums::default();
+    for account in &judge.accounts {
+        add_up(account, judge.accepted_count, rules, findings);
+        sums.add(account);
     }
-    for group in groups(history) {
-        answered(history, &group, rules, findings);
+    for group in groups(judge) {
+        sums.answered += answered(judge, &group, rules, findings);
         signatures(&group, findings);
+    }
+    sums
+}
+
+/// Dead, dropped, cancelled, coalesced and pending: what need not have been answered 2xx. A dead one
+/// that was taken up again is no excuse.
+fn excused(account: &Accounts) -> u64 {
+    let Accounts { dead, dropped, cancelled, coalesced, pending, replayed, .. } = account;
+    (dead + dropped + cancelled + coalesced + pending).saturating_sub(*replayed)
+}
+
+fn add_up(account: &Accounts, accepted: u64, rules: Rules, findings: &mut Findings) {
+    let Accounts { webhook, triggered, delivered, dead, dropped, cancelled, pending, .. } = account;
+    let Accounts { replayed, coalesced, .. } = account;
+    let ended = delivered + dead + dropped + cancelled + coalesced;
+    if triggered + replayed != ended + pending {
+        findings.add(Kind::Accounts, || {
+            format!(
+                "{webhook}: {triggered} triggered + {replayed} replayed is not {delivered} \
+                 delivered + {dead} dead + {dropped} dropped + {cancelled} cancelled + \
+                 {coalesced} coalesced + {pending} pending"
+            )
+        });
+    }
+    if *triggered > accepted || *triggered != accepted && !rules.patterns {
+        findings.add(Kind::Accounts, || {
+            format!("{webhook}: {triggered} events triggered it, and {accepted} were accepted")
+        });
     }
 }
 
-fn unknown(history: &Case, findings: &mut Findings) {
-    for request in history.paths.values().flatten() {
-        let known = |sequence| history.is_accepted(&request.key, sequence);
-        if !request.sequence.is_some_and(known) {
-            findings.add(Kind::Unknown, || request.to_string());
+/// What arrived and was never accepted.
+fn unknown(judge: &Judge, findings: &mut Findings) {
+    let nothing = Default::default();
+    for (path, lanes) in &judge.paths {
+        for (key, lane) in &lanes.lanes {
+            let accepted = judge.accepted.get(key).unwrap_or(&nothing);
+            for sequence in lane.seen.without(accepted).flatten() {
+                findings.add(Kind::Unknown, || format!("{path} {key}#{sequence}"));
+            }
         }
     }
 }
 
 /// A webhook named `a` goes with a path that ends in `/a`. If that leaves webhooks or paths over,
 /// they are one group.
-fn groups(history: &Case) -> Vec<Group<'_>> {
-    let mut paths: Vec<(&str, &[Request])> =
-        history.paths.iter().map(|(path, requests)| (path.as_str(), &**requests)).collect();
+fn groups(judge: &Judge) -> Vec<Group<'_>> {
+    let mut paths: Vec<(&str, &Path)> =
+        judge.paths.iter().map(|(name, path)| (name.as_str(), path)).collect();
     let mut groups = Vec::new();
     let mut left = Vec::new();
-    for account in &history.accounts {
+    for account in &judge.accounts {
         let last_word = |path: &str| path.rsplit('/').next() == Some(account.webhook.as_str());
         match paths.iter().position(|(path, _)| last_word(path)) {
             Some(at) => {
@@ -65,26 +91,28 @@ fn groups(history: &Case) -> Vec<Group<'_>> {
     groups
 }
 
-fn answered(history: &Case, group: &Group<'_>, rules: Rules, findings: &mut Findings) {
-    let (mut delivered, mut missing) = (0, Vec::new());
-    for (path, requests) in &group.paths {
-        let mut events: HashMap<&str, HashSet<u64>> = HashMap::new();
-        for request in *requests {
-            let answered = events.entry(&request.key).or_default();
-            answered.extend(request.sequence.filter(|_| request.is_2xx()));
-        }
-        delivered += events.values().map(|sequences| sequences.len() as u64).sum::<u64>();
-        for (key, accepted) in &history.accepted {
-            let answered = events.get(key.as_str());
-            if answered.is_none() && rules.patterns {
+/// Gives how many events were answered 2xx.
+fn answered(judge: &Judge, group: &Group<'_>, rules: Rules, findings: &mut Findings) -> u64 {
+    let nothing = Default::default();
+    let mut keys: Vec<&String> = judge.accepted.keys().collect();
+    keys.sort();
+    let (mut delivered, mut missing, mut examples) = (0, 0, Vec::new());
+    for (path, lanes) in &group.paths {
+        delivered += lanes.lanes.values().map(|lane| lane.answered.count()).sum::<u64>();
+        for key in &keys {
+            let lane = lanes.lanes.get(*key);
+            if lane.is_none() && rules.patterns {
                 continue;
             }
-            let is_missing =
-                |sequence: &&u64| answered.is_none_or(|answered| !answered.contains(*sequence));
-            missing.extend(accepted.iter().filter(is_missing).map(|at| (key, *at, *path)));
+            let answered = lane.map_or(&nothing, |lane| &lane.answered);
+            for range in judge.accepted[*key].without(answered) {
+                missing += range.end - range.start;
+                let room = EXAMPLES_MAX - examples.len();
+                examples.extend(range.take(room).map(|at| format!("{path} {key}#{at}")));
+            }
         }
     }
-    lost(group, missing, findings);
+    lost(group, missing, &examples, findings);
     let claimed: u64 = group.accounts.iter().map(|account| account.delivered).sum();
     for _ in delivered..claimed {
         findings.add(Kind::Overclaimed, || {
@@ -92,38 +120,28 @@ fn answered(history: &Case, group: &Group<'_>, rules: Rules, findings: &mut Find
             format!("{}: {claimed} delivered, {delivered} answered 2xx", names.join(", "))
         });
     }
+    delivered
 }
 
 /// What is missing beyond what the accounts excuse.
-fn lost(group: &Group<'_>, mut missing: Vec<(&String, u64, &str)>, findings: &mut Findings) {
-    let excused: u64 = group.accounts.iter().map(|account| account.excused).sum();
-    let lost = (missing.len() as u64).saturating_sub(excused);
-    missing.sort();
-    for (key, sequence, path) in missing.iter().take(lost as usize) {
-        findings.add(Kind::Lost, || match excused {
-            0 => format!("{path} {key}#{sequence}"),
-            _ => format!(
-                "{path} {key}#{sequence}, or another: {} missing, {excused} excused",
-                missing.len()
-            ),
+fn lost(group: &Group<'_>, missing: u64, examples: &[String], findings: &mut Findings) {
+    let excused: u64 = group.accounts.iter().map(|account| excused(account)).sum();
+    for number in 0..missing.saturating_sub(excused) {
+        findings.add(Kind::Lost, || {
+            let example = examples.get(number as usize).map_or("", String::as_str);
+            match excused {
+                0 => example.to_owned(),
+                _ => format!("{example}, or another: {missing} missing, {excused} excused"),
+            }
         });
     }
 }
 
-/// A wrong signature is wrong wherever it is; a missing one where requests are signed.
+/// Signatures that were not looked at, where requests are signed.
 fn signatures(group: &Group<'_>, findings: &mut Findings) {
     let signed = group.accounts.iter().any(|account| account.signed);
-    let mut unchecked = 0_u64;
-    for (_, requests) in &group.paths {
-        for request in *requests {
-            match request.signature {
-                Some(true) => {}
-                Some(false) => findings.add(Kind::Signature, || request.to_string()),
-                None => unchecked += u64::from(signed),
-            }
-        }
-    }
-    if unchecked > 0 {
+    let unchecked: u64 = group.paths.iter().map(|(_, path)| path.unchecked).sum();
+    if signed && unchecked > 0 {
         findings.note(format!(
             "{unchecked} signatures were not checked by the receiver (sink --verify-secret)"
         ));

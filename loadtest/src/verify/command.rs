@@ -1,6 +1,6 @@
 //! `ferrite-loadtest verify`.
 
-use super::{Rules, Verdict, check};
+use super::{Judge, Rules, Verdict, over_us};
 use crate::history::HistoryLine;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -43,34 +43,58 @@ pub enum VerifyError {
     },
 }
 
-/// The lines of a history.
+/// The lines of a history, one at a time.
 ///
 /// # Errors
 /// When it cannot be read, or a line is not what it should be.
-pub fn read(path: &Path) -> Result<Vec<HistoryLine>, VerifyError> {
-    let fail = |error| VerifyError::Read(path.to_owned(), error);
-    let file = BufReader::new(File::open(path).map_err(fail)?);
-    let parse = |(index, text): (usize, io::Result<String>)| {
-        let text = text.map_err(fail)?;
+pub fn lines(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<HistoryLine, VerifyError>> + use<>, VerifyError> {
+    let path = path.to_owned();
+    let file = File::open(&path).map_err(|error| VerifyError::Read(path.clone(), error))?;
+    let parse = move |(index, text): (usize, io::Result<String>)| {
+        let text = text.map_err(|error| VerifyError::Read(path.clone(), error))?;
         serde_json::from_str(&text).map_err(|error| VerifyError::Line {
-            path: path.to_owned(),
+            path: path.clone(),
             line: index + 1,
             error,
         })
     };
-    file.lines().enumerate().map(parse).collect()
+    Ok(BufReader::new(file).lines().enumerate().map(parse))
+}
+
+/// Judges the files of both sides. Receivers' files are read side by side, in the order in which
+/// their requests were over.
+///
+/// # Errors
+/// As [`lines`].
+pub fn check_files(paths: &[impl AsRef<Path>], rules: Rules) -> Result<Verdict, VerifyError> {
+    let mut judge = Judge::default();
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        let mut lines = lines(path.as_ref())?;
+        if let Some(next) = lines.next().transpose()? {
+            files.push((next, lines));
+        }
+    }
+    // What is no request comes first.
+    while let Some(at) = (0..files.len()).min_by_key(|at| over_us(&files[*at].0)) {
+        let (line, lines) = &mut files[at];
+        match lines.next().transpose()? {
+            Some(next) => judge.take(std::mem::replace(line, next)),
+            None => judge.take(files.swap_remove(at).0),
+        }
+    }
+    Ok(judge.verdict(rules))
 }
 
 /// Judges the files and prints the verdict.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`lines`].
 pub fn verify(options: &Options) -> Result<Verdict, VerifyError> {
-    let mut lines = Vec::new();
-    for path in options.sender.iter().chain(&options.receiver) {
-        lines.extend(read(path)?);
-    }
-    let verdict = check(lines, Rules { patterns: options.patterns });
+    let paths: Vec<&PathBuf> = options.sender.iter().chain(&options.receiver).collect();
+    let verdict = check_files(&paths, Rules { patterns: options.patterns })?;
     match serde_json::to_string_pretty(&verdict) {
         Ok(json) if options.json => println!("{json}"),
         _ => print!("{verdict}"),

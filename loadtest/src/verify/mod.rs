@@ -7,21 +7,29 @@
 //! | DEL-3 | one id, one body, one event; attempts do not go back; signatures are right |
 //!
 //! A request without a status (a timeout, a reset) is exempt from ORD-1: the sender gave it up at
-//! a time that the receiver does not know.
+//! a time that the receiver does not know. The events of a batch count like single ones; that they
+//! are under way together is no overlap, but they must be in order.
+//!
+//! Lines are looked at as they come and then forgotten: memory grows with paths and keys, and with
+//! the gaps in their sequences, not with the lines.
 
 mod accounts;
 mod command;
 mod ids;
-mod order;
+mod lane;
+mod ranges;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
-pub use command::{Options, VerifyError, read, verify};
-pub use verdict::{Finding, Kind, Verdict};
+pub use command::{Options, VerifyError, check_files, lines, verify};
+pub use verdict::{Finding, Kind, Sums, Verdict};
 
-use crate::history::HistoryLine;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::history::{Accounts, Event, HistoryLine, Request};
+use ids::Ids;
+use lane::Lane;
+use ranges::Ranges;
+use std::collections::{BTreeMap, HashMap};
 use verdict::Findings;
 
 /// What is known besides the histories.
@@ -34,160 +42,126 @@ pub struct Rules {
 
 /// Judges the lines of both sides, in any order.
 pub fn check(lines: impl IntoIterator<Item = HistoryLine>, rules: Rules) -> Verdict {
-    let mut findings = Findings::default();
-    let history = Case::collect(lines, &mut findings);
-    accounts::check(&history, rules, &mut findings);
-    for requests in history.paths.values() {
-        for (lane, requests) in lanes(requests) {
-            order::check(lane, &requests, &mut findings);
-        }
-    }
-    ids::check(&history, &mut findings);
-    findings.into_verdict(&history)
+    let mut lines: Vec<HistoryLine> = lines.into_iter().collect();
+    // Stable: what was answered in the same microsecond stays as it was written.
+    lines.sort_by_key(over_us);
+    let mut judge = Judge::default();
+    lines.into_iter().for_each(|line| judge.take(line));
+    judge.verdict(rules)
 }
 
-/// Both histories, sorted by what they are about.
+/// When the request of a line was over; other lines are not asked for their time.
+fn over_us(line: &HistoryLine) -> u64 {
+    match line {
+        HistoryLine::Request(request) => request.answered_us,
+        HistoryLine::Accepted { .. } | HistoryLine::Accounts(_) => 0,
+    }
+}
+
+/// What is known of both histories. Requests are to come in the order in which they were over, as
+/// receivers write them.
 #[derive(Debug, Default)]
-struct Case {
-    accepted: HashMap<String, HashSet<u64>>,
+struct Judge {
+    accepted: HashMap<String, Ranges>,
     accepted_count: u64,
-    accounts: Vec<Account>,
-    /// Requests by path, in the order of their arrival.
-    paths: BTreeMap<String, Vec<Request>>,
+    accounts: Vec<Accounts>,
+    paths: BTreeMap<String, Path>,
+    ids: Ids,
     request_count: u64,
+    findings: Findings,
 }
 
-/// How a webhook's deliveries are accounted for.
-#[derive(Debug)]
-struct Account {
-    webhook: String,
-    triggered: u64,
-    delivered: u64,
-    /// Dead, dropped, cancelled and pending: what need not have been answered 2xx.
-    excused: u64,
-    signed: bool,
+/// What is known of one path.
+#[derive(Debug, Default)]
+struct Path {
+    lanes: HashMap<String, Lane>,
+    /// Requests whose signatures were not looked at.
+    unchecked: u64,
 }
 
-/// A request as the receiver saw it.
-#[derive(Clone, Debug)]
-struct Request {
-    path: String,
-    id: String,
-    attempt: u32,
-    key: String,
-    sequence: Option<u64>,
-    body_hash: u64,
-    signature: Option<bool>,
-    arrived_us: u64,
-    answered_us: u64,
-    status: Option<u16>,
-}
-
-impl Request {
-    fn is_2xx(&self) -> bool {
-        matches!(self.status, Some(200..300))
-    }
-}
-
-impl std::fmt::Display for Request {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sequence = self.sequence.map_or("?".to_owned(), |sequence| sequence.to_string());
-        let status = self.status.map_or("no answer".to_owned(), |status| status.to_string());
-        write!(
-            formatter,
-            "{} {}#{sequence} (id {}, attempt {}, arrived {}, answered {}: {status})",
-            self.path, self.key, self.id, self.attempt, self.arrived_us, self.answered_us
-        )
-    }
-}
-
-impl Case {
-    fn collect(lines: impl IntoIterator<Item = HistoryLine>, findings: &mut Findings) -> Self {
-        let mut history = Case::default();
-        for line in lines {
-            history.add(line, findings);
-        }
-        for requests in history.paths.values_mut() {
-            // Stable: what arrived in the same microsecond stays as it was written.
-            requests.sort_by_key(|request| request.arrived_us);
-        }
-        history
-    }
-
-    fn add(&mut self, line: HistoryLine, findings: &mut Findings) {
+impl Judge {
+    fn take(&mut self, line: HistoryLine) {
         match line {
-            HistoryLine::Accepted { key, sequence, .. } => {
-                self.accepted_count += 1;
-                if !self.accepted.entry(key.clone()).or_default().insert(sequence) {
-                    findings.add(Kind::AcceptedTwice, || format!("{key}#{sequence}"));
+            HistoryLine::Accepted { key, sequence, .. } => self.accept(key, sequence),
+            HistoryLine::Accounts(accounts) => self.accounts.push(accounts),
+            HistoryLine::Request(request) => self.request(&request),
+        }
+    }
+
+    fn accept(&mut self, key: String, sequence: u64) {
+        self.accepted_count += 1;
+        let sequences = match self.accepted.get_mut(&key) {
+            Some(sequences) => sequences,
+            None => self.accepted.entry(key.clone()).or_default(),
+        };
+        if !sequences.insert(sequence) {
+            self.findings.add(Kind::AcceptedTwice, || format!("{key}#{sequence}"));
+        }
+    }
+
+    fn request(&mut self, request: &Request) {
+        self.request_count += 1;
+        let id = self.ids.hash(&request.id);
+        self.ids.check(request, id, &mut self.findings);
+        let path = match self.paths.get_mut(&request.path) {
+            Some(path) => path,
+            None => self.paths.entry(request.path.clone()).or_default(),
+        };
+        path.signature(request, &mut self.findings);
+        match request.events.as_slice() {
+            [] => path.lane(request, id, &request.key, &[request.sequence], &mut self.findings),
+            events => {
+                let mut by_key: BTreeMap<&str, Vec<Option<u64>>> = BTreeMap::new();
+                for event in events {
+                    by_key.entry(&event.key).or_default().push(event.sequence);
                 }
-            }
-            HistoryLine::Accounts {
-                webhook,
-                triggered,
-                delivered,
-                dead,
-                dropped,
-                cancelled,
-                pending,
-                signed,
-                replayed,
-            } => {
-                let ended = delivered + dead + dropped + cancelled;
-                if triggered + replayed != ended + pending {
-                    findings.add(Kind::Accounts, || {
-                        format!(
-                            "{webhook}: {triggered} triggered + {replayed} replayed is not \
-                             {delivered} delivered + \
-                             {dead} dead + {dropped} dropped + {cancelled} cancelled + \
-                             {pending} pending"
-                        )
-                    });
+                for (key, sequences) in by_key {
+                    path.lane(request, id, key, &sequences, &mut self.findings);
                 }
-                // A dead one that was taken up again is no excuse.
-                let excused = (dead + dropped + cancelled + pending).saturating_sub(replayed);
-                self.accounts.push(Account { webhook, triggered, delivered, excused, signed });
-            }
-            HistoryLine::Request {
-                path,
-                id,
-                attempt,
-                key,
-                sequence,
-                body_hash,
-                signature,
-                arrived_us,
-                answered_us,
-                status,
-            } => {
-                self.request_count += 1;
-                let request = Request {
-                    path: path.clone(),
-                    id,
-                    attempt,
-                    key,
-                    sequence,
-                    body_hash,
-                    signature,
-                    arrived_us,
-                    answered_us,
-                    status,
-                };
-                self.paths.entry(path).or_default().push(request);
             }
         }
     }
 
-    fn is_accepted(&self, key: &str, sequence: u64) -> bool {
-        self.accepted.get(key).is_some_and(|sequences| sequences.contains(&sequence))
+    fn verdict(mut self, rules: Rules) -> Verdict {
+        let mut findings = std::mem::take(&mut self.findings);
+        let sums = accounts::check(&self, rules, &mut findings);
+        if self.ids.forgot {
+            findings.note(
+                "ids were compared with a million or two that came before, not with all".to_owned(),
+            );
+        }
+        findings.into_verdict(&self, sums)
     }
 }
 
-/// The requests of a path by key, each in the order of arrival.
-fn lanes(requests: &[Request]) -> BTreeMap<&str, Vec<&Request>> {
-    let mut lanes: BTreeMap<&str, Vec<&Request>> = BTreeMap::new();
-    for request in requests {
-        lanes.entry(&request.key).or_default().push(request);
+impl Path {
+    /// A request carries these events of a key.
+    fn lane(
+        &mut self,
+        request: &Request,
+        id: u64,
+        key: &str,
+        sequences: &[Option<u64>],
+        findings: &mut Findings,
+    ) {
+        let lane = match self.lanes.get_mut(key) {
+            Some(lane) => lane,
+            None => self.lanes.entry(key.to_owned()).or_default(),
+        };
+        let known: Vec<u64> = sequences.iter().flatten().copied().collect();
+        if known.len() < sequences.len() {
+            findings.add(Kind::Unknown, || format!("{request}: {}", Event { key, sequence: None }));
+        }
+        lane.over(request, id, key, &known, findings);
+        lane.attempt(request, id, findings);
     }
-    lanes
+
+    /// A wrong signature is wrong wherever it is; a missing one where requests are signed.
+    fn signature(&mut self, request: &Request, findings: &mut Findings) {
+        match request.signature {
+            Some(true) => {}
+            Some(false) => findings.add(Kind::Signature, || request.to_string()),
+            None => self.unchecked += 1,
+        }
+    }
 }

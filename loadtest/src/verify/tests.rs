@@ -2,6 +2,7 @@
 //! correct sender may do passes.
 
 use super::*;
+use crate::history::BatchEvent;
 use proptest::prelude::*;
 
 /// What becomes of one attempt.
@@ -39,7 +40,7 @@ fn correct(paths: &[&str], keys: &[Vec<Attempts>]) -> Vec<HistoryLine> {
                         Outcome::Failed => (Some(500), now_us),
                         Outcome::TimedOut(noticed_us) => (None, now_us + noticed_us),
                     };
-                    lines.push(HistoryLine::Request {
+                    lines.push(HistoryLine::Request(Request {
                         path: (*path).to_owned(),
                         id: format!("evt_{number}_{key}_{sequence}"),
                         attempt: attempt as u32 + 1,
@@ -50,7 +51,8 @@ fn correct(paths: &[&str], keys: &[Vec<Attempts>]) -> Vec<HistoryLine> {
                         arrived_us,
                         answered_us,
                         status,
-                    });
+                        events: Vec::new(),
+                    }));
                     if status == Some(200) {
                         is_dead = false;
                         break;
@@ -59,17 +61,18 @@ fn correct(paths: &[&str], keys: &[Vec<Attempts>]) -> Vec<HistoryLine> {
                 dead += u64::from(is_dead);
             }
         }
-        lines.push(HistoryLine::Accounts {
+        lines.push(HistoryLine::Accounts(Accounts {
             webhook: path.rsplit('/').next().unwrap().to_owned(),
             triggered,
             delivered: triggered - dead,
             dead,
             dropped: 0,
             cancelled: 0,
-            replayed: 0,
             pending: 0,
             signed: true,
-        });
+            replayed: 0,
+            coalesced: 0,
+        }));
     }
     lines
 }
@@ -98,7 +101,7 @@ fn change(
     change: impl FnOnce(&mut HistoryLine),
 ) {
     let is_it = |line: &&mut HistoryLine| match &**line {
-        HistoryLine::Request { path, key, sequence, attempt, .. } => {
+        HistoryLine::Request(Request { path, key, sequence, attempt, .. }) => {
             path == "/a" && (key.as_str(), sequence.unwrap(), *attempt) == event
         }
         _ => false,
@@ -109,7 +112,7 @@ fn change(
 macro_rules! set {
     ($lines:expr, $event:expr, $($field:ident = $value:expr),+) => {
         change(&mut $lines, $event, |line| {
-            let HistoryLine::Request { $($field),+, .. } = line else { unreachable!() };
+            let HistoryLine::Request(Request { $($field),+, .. }) = line else { unreachable!() };
             $(*$field = $value;)+
         })
     };
@@ -155,7 +158,7 @@ fn overlapping_attempts_of_one_event_are_caught() {
 
 #[test]
 fn a_lost_event_is_caught() {
-    let is_it = |line: &HistoryLine| matches!(line, HistoryLine::Request { path, key, sequence: Some(2), .. } if path == "/a" && key == "k:1");
+    let is_it = |line: &HistoryLine| matches!(line, HistoryLine::Request(Request { path, key, sequence: Some(2), .. }) if path == "/a" && key == "k:1");
     let mut lines = example();
     lines.retain(|line| !is_it(line));
     assert_eq!(kinds(lines.clone()), [Kind::Lost, Kind::Overclaimed]);
@@ -166,7 +169,8 @@ fn a_lost_event_is_caught() {
     assert_eq!(kinds(lines), [Kind::Lost, Kind::Overclaimed]);
     // A whole path is missing.
     let mut lines = example();
-    lines.retain(|line| !matches!(line, HistoryLine::Request { path, .. } if path == "/a"));
+    lines
+        .retain(|line| !matches!(line, HistoryLine::Request(Request { path, .. }) if path == "/a"));
     assert_eq!(judged(lines).count(Kind::Overclaimed), 6);
 }
 
@@ -175,7 +179,7 @@ fn a_lost_event_that_the_accounts_tell_of_passes() {
     let mut lines = example();
     set!(lines, ("k:1", 2, 1), status = Some(500));
     for line in &mut lines {
-        if let HistoryLine::Accounts { webhook, delivered, dead, .. } = line
+        if let HistoryLine::Accounts(Accounts { webhook, delivered, dead, .. }) = line
             && webhook == "a"
         {
             (*delivered, *dead) = (5, 1);
@@ -187,7 +191,7 @@ fn a_lost_event_that_the_accounts_tell_of_passes() {
 #[test]
 fn a_lost_event_without_any_accounts_is_caught() {
     let mut lines = example();
-    lines.retain(|line| !matches!(line, HistoryLine::Accounts { .. }));
+    lines.retain(|line| !matches!(line, HistoryLine::Accounts(Accounts { .. })));
     assert_eq!(kinds(lines.clone()), []);
     set!(lines, ("k:1", 2, 1), status = None);
     assert_eq!(kinds(lines), [Kind::Lost]);
@@ -197,7 +201,7 @@ fn a_lost_event_without_any_accounts_is_caught() {
 fn names_that_do_not_match_are_judged_by_their_sums() {
     let renamed = |lines: Vec<HistoryLine>| {
         lines.into_iter().map(|mut line| {
-            if let HistoryLine::Accounts { webhook, .. } = &mut line {
+            if let HistoryLine::Accounts(Accounts { webhook, .. }) = &mut line {
                 webhook.insert_str(0, "webhook-");
             }
             line
@@ -253,7 +257,9 @@ fn accounts_that_do_not_add_up_are_caught() {
     for (triggered, pending) in [(7, 0), (5, 0), (6, 1), (7, 1)] {
         let mut lines = example();
         let account = lines.iter_mut().rev().find_map(|line| match line {
-            HistoryLine::Accounts { triggered, pending, .. } => Some((triggered, pending)),
+            HistoryLine::Accounts(Accounts { triggered, pending, .. }) => {
+                Some((triggered, pending))
+            }
             _ => None,
         });
         let account = account.unwrap();
@@ -267,7 +273,7 @@ fn a_dead_one_that_was_replayed_and_delivered_adds_up() {
     for (replays, wanted) in [(1, vec![]), (0, vec![Kind::Accounts])] {
         let mut lines = example();
         for line in &mut lines {
-            if let HistoryLine::Accounts { dead, replayed, .. } = line {
+            if let HistoryLine::Accounts(Accounts { dead, replayed, .. }) = line {
                 (*dead, *replayed) = (*dead + 1, replays);
                 break;
             }
@@ -300,9 +306,9 @@ fn an_event_that_was_accepted_twice_is_caught() {
 #[test]
 fn with_patterns_a_path_need_not_see_every_key() {
     let mut lines = example();
-    lines.retain(|line| !matches!(line, HistoryLine::Request { path, key, .. } if path == "/a" && key == "k:1"));
+    lines.retain(|line| !matches!(line, HistoryLine::Request(Request { path, key, .. }) if path == "/a" && key == "k:1"));
     for line in &mut lines {
-        if let HistoryLine::Accounts { webhook, triggered, delivered, .. } = line
+        if let HistoryLine::Accounts(Accounts { webhook, triggered, delivered, .. }) = line
             && webhook == "a"
         {
             (*triggered, *delivered) = (3, 3);
@@ -318,7 +324,7 @@ fn with_patterns_a_path_need_not_see_every_key() {
 #[test]
 fn examples_are_few_and_all_are_counted() {
     let mut lines = example();
-    lines.retain(|line| !matches!(line, HistoryLine::Request { .. }));
+    lines.retain(|line| !matches!(line, HistoryLine::Request(Request { .. })));
     let verdict = judged(lines);
     assert_eq!((verdict.count(Kind::Overclaimed), verdict.findings[0].examples.len()), (12, 5));
     let text = verdict.to_string();
@@ -326,6 +332,132 @@ fn examples_are_few_and_all_are_counted() {
         text.starts_with("FAILED: 6 events accepted, 0 requests on 0 paths\nDEL-1: "),
         "{text}"
     );
+}
+
+/// Five events of two keys, the first three twice (the first attempt failed), in batches.
+fn batches() -> Vec<HistoryLine> {
+    let of = |key: &str, sequence: u64| BatchEvent {
+        id: format!("evt_{key}_{sequence}"),
+        key: key.to_owned(),
+        sequence: Some(sequence),
+    };
+    let batch = |id: &str, attempt, at_us, status, events: &[BatchEvent]| {
+        HistoryLine::Request(Request {
+            path: "/a".to_owned(),
+            id: id.to_owned(),
+            attempt,
+            body_hash: at_us / 1000,
+            arrived_us: at_us,
+            answered_us: at_us + 10,
+            status: Some(status),
+            events: events.to_vec(),
+            ..Request::default()
+        })
+    };
+    let first = [of("k", 0), of("l", 0), of("k", 1)];
+    let accepted = |(key, sequence): (&str, u64)| HistoryLine::Accepted {
+        key: key.to_owned(),
+        sequence,
+        at_us: 0,
+    };
+    let mut lines: Vec<HistoryLine> =
+        [("k", 0), ("l", 0), ("k", 1), ("k", 2), ("l", 1)].map(accepted).into();
+    lines.extend([
+        batch("batch_1", 1, 1000, 503, &first),
+        batch("batch_1", 2, 1100, 200, &first),
+        batch("batch_2", 1, 2000, 200, &[of("k", 2), of("l", 1)]),
+        HistoryLine::Accounts(Accounts {
+            webhook: "a".to_owned(),
+            triggered: 5,
+            delivered: 5,
+            ..Accounts::default()
+        }),
+    ]);
+    lines
+}
+
+/// The same with one request changed: 0 and 1 are the attempts of the first batch, 2 is the second.
+fn batches_with(number: usize, change: impl FnOnce(&mut Request)) -> Vec<Kind> {
+    let mut lines = batches();
+    let mut requests = lines.iter_mut().filter_map(|line| match line {
+        HistoryLine::Request(request) => Some(request),
+        _ => None,
+    });
+    change(requests.nth(number).unwrap());
+    kinds(lines)
+}
+
+#[test]
+fn the_events_of_a_batch_count_like_single_ones() {
+    let verdict = judged(batches());
+    assert!(verdict.passed, "{verdict}");
+    assert_eq!((verdict.sums.answered, verdict.requests, verdict.duplicates), (5, 3, 0));
+    // One is missing in the second batch.
+    let lost = batches_with(2, |batch| batch.events.truncate(1));
+    assert_eq!(lost, [Kind::Lost, Kind::Overclaimed]);
+    let unknown = batches_with(2, |batch| batch.events[1].sequence = None);
+    assert_eq!(unknown, [Kind::Lost, Kind::Overclaimed, Kind::Unknown]);
+}
+
+#[test]
+fn the_order_within_and_between_batches_is_judged() {
+    assert_eq!(batches_with(1, |batch| batch.events.reverse()), [Kind::Order, Kind::IdReused]);
+    // The second batch comes before the first one is answered.
+    let early = |batch: &mut Request| (batch.arrived_us, batch.body_hash) = (1050, 1);
+    assert_eq!(batches_with(2, |batch| (early)(batch)), [Kind::Order, Kind::Overlap]);
+    // The first one comes again, after the second.
+    let late = |batch: &mut Request| (batch.arrived_us, batch.answered_us) = (3000, 3010);
+    assert_eq!(batches_with(1, |batch| (late)(batch)), [Kind::Order]);
+}
+
+#[test]
+fn the_ids_and_the_bytes_of_a_batch_are_judged() {
+    assert_eq!(batches_with(1, |batch| batch.body_hash = 9), [Kind::BodyChanged]);
+    let reused = batches_with(2, |batch| batch.id = "batch_1".to_owned());
+    assert_eq!(reused, [Kind::IdReused, Kind::Attempts]);
+    let same = |batch: &mut Request| batch.events[0].id = "evt_l_0".to_owned();
+    assert_eq!(batches_with(2, same), [Kind::IdReused]);
+    // A batch that is put together anew for its retry.
+    let other = |batch: &mut Request| drop(batch.events.pop());
+    let found = batches_with(1, other);
+    assert!(found.contains(&Kind::IdReused), "{found:?}");
+}
+
+#[test]
+fn what_was_answered_twice_is_counted_and_no_breach() {
+    let mut lines = example();
+    set!(lines, ("k:0", 1, 1), status = Some(200));
+    let verdict = judged(lines);
+    assert_eq!((verdict.passed, verdict.duplicates), (true, 1));
+    assert!(verdict.to_string().contains("1 deliveries were answered 2xx again"), "{verdict}");
+}
+
+#[test]
+fn files_are_judged_side_by_side_and_a_line_that_is_none_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, lines: &[&HistoryLine]| {
+        let text: Vec<String> =
+            lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text.concat()).unwrap();
+        path
+    };
+    let mut lines = example();
+    lines.sort_by_key(over_us);
+    let requests = |line: &&&HistoryLine| matches!(line, HistoryLine::Request(_));
+    let all: Vec<&HistoryLine> = lines.iter().collect();
+    let receiver: Vec<&HistoryLine> = all.iter().filter(requests).copied().collect();
+    let sender: Vec<&HistoryLine> = all.iter().filter(|line| !requests(line)).copied().collect();
+    // The later half first, and the sender's between them: time tells.
+    let (early, late) = receiver.split_at(receiver.len() / 2);
+    let files = [file("late", late), file("sender", &sender), file("early", early)];
+    let verdict = check_files(&files, Rules::default()).unwrap();
+    assert_eq!((verdict.passed, verdict.requests), (true, 14), "{verdict}");
+    assert_eq!(verdict, judged(lines.clone()));
+
+    std::fs::write(&files[2], "{}\n").unwrap();
+    let error = check_files(&files, Rules::default()).unwrap_err().to_string();
+    assert!(error.contains("early:1: not a line of a history"), "{error}");
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {

@@ -1,12 +1,13 @@
 //! What was found.
 
-use super::Case;
+use super::Judge;
+use crate::history::Accounts;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Findings of one kind that are told in words; further ones are counted.
-const EXAMPLES_MAX: usize = 5;
+pub(super) const EXAMPLES_MAX: usize = 5;
 
 /// A way to break a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -93,10 +94,60 @@ pub struct Verdict {
     pub requests: u64,
     /// Paths that it saw them on.
     pub paths: u64,
+    /// Deliveries that were answered 2xx again: the answer did not reach the sender. No promise
+    /// forbids it.
+    pub duplicates: u64,
+    /// The sums over all webhooks.
+    pub sums: Sums,
     /// What broke a promise.
     pub findings: Vec<Finding>,
     /// What could not be judged.
     pub notes: Vec<String>,
+}
+
+/// How the deliveries of all webhooks are accounted for (DEL-1), beside what the receivers saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Webhooks.
+    pub webhooks: u64,
+    /// Events that matched them.
+    pub triggered: u64,
+    /// Answered 2xx.
+    pub delivered: u64,
+    /// Given up after all attempts.
+    pub dead: u64,
+    /// Turned away because a queue was full.
+    pub dropped: u64,
+    /// Cancelled by the deletion of their webhook.
+    pub cancelled: u64,
+    /// Still waiting or under way.
+    pub pending: u64,
+    /// Different deliveries that the receivers answered 2xx.
+    pub answered: u64,
+    /// Dead ones that were taken up again by a replay.
+    pub replayed: u64,
+    /// Given way to a newer event of their key.
+    pub coalesced: u64,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, accounts: &Accounts) {
+        self.webhooks += 1;
+        self.triggered += accounts.triggered;
+        self.delivered += accounts.delivered;
+        self.dead += accounts.dead;
+        self.dropped += accounts.dropped;
+        self.cancelled += accounts.cancelled;
+        self.pending += accounts.pending;
+        self.replayed += accounts.replayed;
+        self.coalesced += accounts.coalesced;
+    }
+
+    /// Whether all that matched is accounted for.
+    pub fn add_up(&self) -> bool {
+        let ended = [self.delivered, self.dead, self.dropped, self.cancelled, self.coalesced];
+        self.triggered + self.replayed == ended.iter().sum::<u64>() + self.pending
+    }
 }
 
 impl Verdict {
@@ -126,6 +177,9 @@ impl fmt::Display for Verdict {
                 writeln!(formatter, "    ...")?;
             }
         }
+        if self.duplicates > 0 {
+            writeln!(formatter, "note: {} deliveries were answered 2xx again", self.duplicates)?;
+        }
         self.notes.iter().try_for_each(|note| writeln!(formatter, "note: {note}"))
     }
 }
@@ -135,6 +189,8 @@ impl fmt::Display for Verdict {
 pub(super) struct Findings {
     kinds: BTreeMap<Kind, (u64, Vec<String>)>,
     notes: Vec<String>,
+    /// Deliveries that were answered 2xx again.
+    pub duplicates: u64,
 }
 
 impl Findings {
@@ -151,7 +207,7 @@ impl Findings {
         self.notes.push(note);
     }
 
-    pub(super) fn into_verdict(self, history: &Case) -> Verdict {
+    pub(super) fn into_verdict(self, judge: &Judge, sums: Sums) -> Verdict {
         let finding = |(kind, (count, examples)): (Kind, _)| Finding {
             kind,
             rule: kind.rule(),
@@ -160,9 +216,11 @@ impl Findings {
         };
         Verdict {
             passed: self.kinds.is_empty(),
-            accepted: history.accepted_count,
-            requests: history.request_count,
-            paths: history.paths.len() as u64,
+            accepted: judge.accepted_count,
+            requests: judge.request_count,
+            paths: judge.paths.len() as u64,
+            duplicates: self.duplicates,
+            sums,
             findings: self.kinds.into_iter().map(finding).collect(),
             notes: self.notes,
         }

@@ -77,6 +77,7 @@ pub fn run(label: &str, rate: f64, latency: Option<Latency>, seconds: u64) -> Ru
         dropped: 0,
         connections_opened: 64,
         rings_by_callers: 3,
+        worker_restarts: 0,
         driver: "io_uring".to_owned(),
         void: None,
     }
@@ -179,16 +180,13 @@ pub fn comparison() -> ComparisonResult {
 
 /// One scenario that held, and one that did not.
 pub fn scenarios() -> Vec<ScenarioResult> {
-    let finding = |what: &str, found: &str, holds| Finding {
-        what: what.to_owned(),
-        found: found.to_owned(),
-        holds,
-    };
+    let finding = |what: &str, found: &str, holds| Finding::new(what, found, holds);
     let scenario = |label: &str, findings: Vec<Finding>| ScenarioResult {
         label: label.to_owned(),
         machine: machine(),
         passed: findings.iter().all(|finding| finding.holds),
         findings,
+        ..ScenarioResult::default()
     };
     vec![
         scenario(

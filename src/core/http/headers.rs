@@ -8,7 +8,7 @@ use crate::core::json;
 use std::fmt;
 
 /// Names that the engine sets itself, or that would change how the request is framed or read.
-const RESERVED_NAMES: [&str; 10] = [
+const RESERVED_NAMES: [&str; 15] = [
     "Connection",
     "Content-Length",
     "Content-Type",
@@ -19,8 +19,13 @@ const RESERVED_NAMES: [&str; 10] = [
     "Trailer",
     "Transfer-Encoding",
     "Upgrade",
+    "Content-Digest",
+    "Signature",
+    "Signature-Input",
+    "traceparent",
+    "tracestate",
 ];
-const RESERVED_PREFIXES: [&str; 3] = ["Proxy-", "X-Ferrite-", "webhook-"];
+const RESERVED_PREFIXES: [&str; 4] = ["Proxy-", "X-Ferrite-", "webhook-", "ce-"];
 
 /// Why a configured header or credential is not acceptable. Values are never repeated: they may
 /// be secrets.

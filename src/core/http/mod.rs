@@ -3,6 +3,7 @@
 pub mod chunked;
 pub mod endpoint;
 pub mod headers;
+pub mod message_signature;
 pub mod request;
 pub mod response;
 mod response_head;

@@ -2,8 +2,10 @@
 
 use super::endpoint::Endpoint;
 use super::headers::{Authorization, CustomHeaders, HeaderError};
+use super::message_signature::{self, Covered};
+use crate::core::format::ContentType;
 use crate::core::json;
-use crate::core::signature::{Signatures, SigningKey};
+use crate::core::signature::{Message, SigningKey};
 use std::fmt;
 
 const USER_AGENT: &str =
@@ -19,8 +21,13 @@ pub struct Request<'a> {
     pub id_text: &'a [u8],
     /// Counts from 1.
     pub attempt: u32,
+    /// Further header lines of this event, each with CRLF before it; whoever wrote them has checked
+    /// what is in them (SEC-2).
+    pub lines: &'a [u8],
     /// The body. It is signed and sent as it is.
     pub body: &'a [u8],
+    /// What the body is.
+    pub content_type: ContentType,
     /// Signs the request, if the webhook has a SECRET.
     pub signature: Option<&'a SigningKey>,
     /// The time of this attempt, in seconds since 1970; only signed requests show it.
@@ -30,7 +37,11 @@ pub struct Request<'a> {
 /// The beginning of every request of one webhook. `Debug` shows no secret (SEC-3).
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
+    /// With `ContentType::Json`, whose text begins there.
     fixed: Box<[u8]>,
+    content_type_at: usize,
+    /// For RFC 9421.
+    target_lines: Box<[u8]>,
 }
 
 impl RequestHead {
@@ -52,39 +63,58 @@ impl RequestHead {
         if !headers.has_user_agent() {
             fixed.extend_from_slice(USER_AGENT.as_bytes());
         }
-        fixed.extend_from_slice(b"Content-Type: application/json\r\n");
+        fixed.extend_from_slice(b"Content-Type: ");
+        let content_type_at = fixed.len();
+        fixed.extend_from_slice(ContentType::Json.text().as_bytes());
+        fixed.extend_from_slice(b"\r\n");
         if let Some(authorization) = authorization {
             fixed.extend_from_slice(b"Authorization: ");
             fixed.extend_from_slice(authorization.value());
             fixed.extend_from_slice(b"\r\n");
         }
         fixed.extend_from_slice(headers.lines());
-        Ok(RequestHead { fixed: fixed.into() })
+        let target_lines = message_signature::target_lines(endpoint).into();
+        Ok(RequestHead { fixed: fixed.into(), content_type_at, target_lines })
+    }
+
+    /// The fixed part with another `Content-Type`.
+    #[cold]
+    fn write_fixed(&self, out: &mut Vec<u8>, content_type: ContentType) {
+        let (before, rest) = self.fixed.split_at(self.content_type_at);
+        let after = &rest[ContentType::Json.text().len()..];
+        for part in [before, content_type.text().as_bytes(), after] {
+            out.extend_from_slice(part);
+        }
     }
 
     /// Appends one whole request, head and body.
     pub fn write_request(&self, out: &mut Vec<u8>, request: &Request<'_>) {
         let id_text = safe_id(request.id_text);
         out.reserve(self.fixed.len() + VARIABLE_BYTES + request.body.len());
-        out.extend_from_slice(&self.fixed);
+        match request.content_type {
+            ContentType::Json => out.extend_from_slice(&self.fixed),
+            other => self.write_fixed(out, other),
+        }
         out.extend_from_slice(b"Content-Length: ");
         json::write_u64(out, request.body.len() as u64);
         out.extend_from_slice(b"\r\nX-Ferrite-Id: ");
         out.extend_from_slice(id_text);
         out.extend_from_slice(b"\r\nX-Ferrite-Attempt: ");
         json::write_u64(out, u64::from(request.attempt));
-        let wanted = request.signature.map(|key| (key, key.wanted()));
-        if let Some((key, Signatures::Both | Signatures::Ferrite)) = wanted {
-            out.extend_from_slice(b"\r\nX-Ferrite-Signature: ");
-            key.write_ferrite(request.body, out);
+        if !request.lines.is_empty() {
+            out.extend_from_slice(request.lines);
         }
-        if let Some((key, Signatures::Both | Signatures::Standard)) = wanted {
-            out.extend_from_slice(b"\r\nwebhook-id: ");
-            out.extend_from_slice(id_text);
-            out.extend_from_slice(b"\r\nwebhook-timestamp: ");
-            json::write_u64(out, request.unix_seconds);
-            out.extend_from_slice(b"\r\nwebhook-signature: ");
-            key.write_standard(id_text, request.unix_seconds, request.body, out);
+        if let Some(key) = request.signature {
+            let message = Message {
+                id_text,
+                unix_seconds: request.unix_seconds,
+                body: request.body,
+                covered: Covered {
+                    target_lines: &self.target_lines,
+                    content_type: request.content_type.text(),
+                },
+            };
+            key.write_lines(out, &message);
         }
         out.extend_from_slice(b"\r\n\r\n");
         out.extend_from_slice(request.body);
@@ -112,6 +142,7 @@ fn safe_id(text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::signature::Signatures;
     use proptest::prelude::*;
 
     const NO_HEADERS: [(&str, &str); 0] = [];
@@ -131,6 +162,8 @@ mod tests {
             id_text: b"evt_1",
             attempt: 1,
             body: b"{}",
+            lines: b"",
+            content_type: ContentType::Json,
             signature: None,
             unix_seconds: 7,
         };
@@ -156,6 +189,8 @@ mod tests {
             id_text: b"msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
             attempt: 3,
             body: br#"{"email":"test@example.com","username":"test_user"}"#,
+            lines: b"",
+            content_type: ContentType::Json,
             signature: Some(&key),
             unix_seconds: 1_649_367_553,
         };
@@ -182,9 +217,9 @@ mod tests {
         let head =
             RequestHead::new(&endpoint, None, &CustomHeaders::new(&NO_HEADERS).unwrap()).unwrap();
         for (wanted, ferrite, standard) in [
-            (Signatures::Both, true, true),
-            (Signatures::Ferrite, true, false),
-            (Signatures::Standard, false, true),
+            (Signatures::BOTH, true, true),
+            (Signatures::FERRITE, true, false),
+            (Signatures::STANDARD, false, true),
         ] {
             let key = SigningKey::new("secret").unwrap().only(wanted);
             let text = written(
@@ -193,6 +228,8 @@ mod tests {
                     id_text: b"evt_1",
                     attempt: 1,
                     body: b"{}",
+                    lines: b"",
+                    content_type: ContentType::Json,
                     signature: Some(&key),
                     unix_seconds: 7,
                 },
@@ -257,6 +294,8 @@ mod tests {
                 id_text: id.as_bytes(),
                 attempt: 1,
                 body: b"BODY",
+                lines: b"",
+                content_type: ContentType::Json,
                 signature: key.as_ref(),
                 unix_seconds: 1,
             });

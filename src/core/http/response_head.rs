@@ -138,6 +138,7 @@ struct Fields {
     has_transfer_encoding: bool,
     /// Of the last transfer coding that was named.
     last_coding_is_chunked: bool,
+    chunked_is_repeated: bool,
     close: bool,
     keep_alive: bool,
     retry_after: Option<RetryAfter>,
@@ -163,8 +164,10 @@ impl Fields {
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.has_transfer_encoding = true;
-                if let Some(coding) = tokens(value).last() {
-                    self.last_coding_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+                for coding in tokens(value) {
+                    let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+                    self.chunked_is_repeated |= is_chunked && self.last_coding_is_chunked;
+                    self.last_coding_is_chunked = is_chunked;
                 }
             }
             _ => {}
@@ -186,9 +189,10 @@ impl Fields {
         let framing = if matches!(status, 100..200 | 204 | 304) {
             Framing::Length(0)
         } else if self.has_transfer_encoding {
-            // A peer of HTTP/1.0 can't have meant it, and one that also sends a length, or an
-            // intermediary before it, is confused about where the body ends.
-            keep_alive &= is_http_1_1 && self.content_length.is_none();
+            // A peer of HTTP/1.0 can't have meant it, and one that also sends a length, or chunks
+            // in chunks, or an intermediary before it, is confused about where the body ends.
+            let has_length = self.content_length.is_some() || self.content_length_is_invalid;
+            keep_alive &= is_http_1_1 && !has_length && !self.chunked_is_repeated;
             if self.last_coding_is_chunked { Framing::Chunked } else { Framing::UntilClose }
         } else if self.content_length_is_invalid {
             return Err(ResponseError::ContentLength);

@@ -15,6 +15,7 @@ use super::lanes::{LaneState, NONE};
 use super::load::Load;
 use crate::base::id::EventId;
 use crate::base::time::{Now, Tick};
+use crate::core::format::Format;
 use crate::core::ledger::BatchRef;
 use crate::core::payload;
 use crate::core::snapshot::BatchPolicy;
@@ -28,6 +29,8 @@ pub(super) struct Batch {
     pub(super) lanes: Vec<u32>,
     /// Deliveries in it.
     pub(super) count: u32,
+    /// The form of its events.
+    pub(super) format: Format,
     /// The counting part of its id.
     pub(super) sequence: u64,
     /// When it was first written, in microseconds since 1970; 0 before.
@@ -117,7 +120,8 @@ impl Shard {
             && let Some(webhook) = &mut self.webhooks[state.key.slot as usize]
         {
             webhook.filling.ready -= counted;
-            webhook.filling.overdue = webhook.filling.overdue.saturating_sub(counted);
+            // Those that go may be newer than some that stay, which must not wait once more.
+            webhook.filling.overdue = webhook.filling.overdue.min(webhook.filling.ready);
         }
     }
 
@@ -166,6 +170,7 @@ impl Shard {
     /// Makes a batch of what is ready. `None`: nothing is.
     pub(super) fn make_batch(&mut self, slot: u32, policy: &BatchPolicy) -> Option<u32> {
         let (mut lanes, mut count, mut bytes) = (Vec::new(), 0, 0);
+        let mut format = Format::Ferrite;
         while count < policy.events_max
             && let Some(lane) = self.first_ready(slot)
             && !self.was_tried_alone(lane)
@@ -173,8 +178,15 @@ impl Shard {
             let mut taken: u16 = 0;
             for delivery in self.chain(lane) {
                 let event = self.deliveries[delivery as usize].event;
-                let body_bytes = self.events[event as usize].body().len();
-                let is_full = count == policy.events_max
+                let written = self.events[event as usize].written();
+                let body_bytes = written.body.len();
+                if count == 0 {
+                    format = written.format.of_batch();
+                }
+                // Events that were written before a change of form wait for a batch of their own.
+                let is_other = written.format.of_batch() != format;
+                let is_full = is_other
+                    || count == policy.events_max
                     || taken == u16::MAX
                     || (count > 0 && bytes + body_bytes > policy.bytes_max);
                 if is_full {
@@ -195,8 +207,17 @@ impl Shard {
         }
         let (sequence, generation) = (self.next_id().sequence, self.next_generation());
         let (timestamp_us, attempts, waits) = (0, 0, false);
-        let batch =
-            Batch { slot, lanes, count, sequence, timestamp_us, attempts, generation, waits };
+        let batch = Batch {
+            slot,
+            lanes,
+            count,
+            format,
+            sequence,
+            timestamp_us,
+            attempts,
+            generation,
+            waits,
+        };
         Some(self.batches.insert(batch) as u32)
     }
 
@@ -234,15 +255,21 @@ impl Shard {
         }
         let batch = &self.batches[index as usize];
         let id = EventId { boot: self.config.boot, sequence: batch.sequence };
-        payload::begin_batch(&mut self.times, &mut body, id, batch.timestamp_us);
+        match batch.format {
+            Format::CloudEventsStructured => body.push(b'['),
+            _ => payload::begin_batch(&mut self.times, &mut body, id, batch.timestamp_us),
+        }
         for (place, delivery) in self.batch_chain(index).enumerate() {
             if place > 0 {
                 body.push(b',');
             }
             let event = self.deliveries[delivery as usize].event;
-            body.extend_from_slice(self.events[event as usize].body());
+            body.extend_from_slice(self.events[event as usize].written().body);
         }
-        payload::end_batch(&mut body, batch.count);
+        match batch.format {
+            Format::CloudEventsStructured => body.push(b']'),
+            _ => payload::end_batch(&mut body, batch.count),
+        }
         body
     }
 

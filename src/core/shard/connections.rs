@@ -6,12 +6,14 @@
 //! that cannot take more, or that breaks the connection over its first request, shows it then.
 
 use super::Shard;
+use super::lanes::Written;
 use super::load::Load;
 use super::settle::{Began, TestJob};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
+use crate::core::format::ContentType;
 use crate::core::http::endpoint::EndpointKey;
 use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
@@ -280,36 +282,53 @@ impl Shard {
             batch_body = self.batch_body(now, batch);
         }
         let connection = &self.connections[index];
-        let (definition, revision, id_text, attempt, body) = match &connection.exchanges[place].job
-        {
-            Job::Test(test) => {
-                let id_text = payload::id_text(&test.body, test.id);
-                (&*test.definition, 0, id_text, 1, test.body.as_slice())
-            }
-            Job::Load(Load::Lane(lane)) => {
-                let lane = &self.lanes[*lane as usize];
-                let delivery = &self.deliveries[lane.head() as usize];
-                let event = &self.events[delivery.event as usize];
-                let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
-                let attempt = delivery.attempts() + 1;
-                let id_text = payload::id_text(event.body(), event.id(self.config.boot));
-                (&*webhook.definition, webhook.revision, id_text, attempt, event.body())
-            }
-            Job::Load(Load::Batch(batch)) => {
-                let batch = &self.batches[*batch as usize];
-                let webhook = self.webhooks[batch.slot as usize].as_ref()?;
-                let id = EventId { boot: self.config.boot, sequence: batch.sequence };
-                let id_text = payload::batch_id_text(&batch_body, id);
-                let attempt = batch.attempts + 1;
-                (&*webhook.definition, webhook.revision, id_text, attempt, batch_body.as_slice())
-            }
-        };
+        let mut batch_id = Vec::new();
+        let (definition, revision, id_text, attempt, content_type, written) =
+            match &connection.exchanges[place].job {
+                Job::Test(test) => {
+                    let written = test.record.written();
+                    let id_text = payload::id_text(written.body, test.id);
+                    (&*test.definition, 0, id_text, 1, written.format.content_type(), written)
+                }
+                Job::Load(Load::Lane(lane)) => {
+                    let lane = &self.lanes[*lane as usize];
+                    let delivery = &self.deliveries[lane.head() as usize];
+                    let event = &self.events[delivery.event as usize];
+                    let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
+                    let attempt = delivery.attempts() + 1;
+                    let id = event.id(self.config.boot);
+                    let written = event.written();
+                    let (id_text, content_type) =
+                        (payload::id_text(written.body, id), written.format.content_type());
+                    let revision = webhook.revision;
+                    (&*webhook.definition, revision, id_text, attempt, content_type, written)
+                }
+                Job::Load(Load::Batch(batch)) => {
+                    let batch = &self.batches[*batch as usize];
+                    let webhook = self.webhooks[batch.slot as usize].as_ref()?;
+                    let id = EventId { boot: self.config.boot, sequence: batch.sequence };
+                    let content_type = batch.format.batch_content_type();
+                    let written =
+                        Written { format: batch.format, body: batch_body.as_slice(), lines: b"" };
+                    let (attempt, revision) = (batch.attempts + 1, webhook.revision);
+                    let id_text = if content_type == ContentType::CloudEvents {
+                        // That one holds nothing but the events.
+                        id.write_as_batch(&mut batch_id);
+                        batch_id.as_slice()
+                    } else {
+                        payload::batch_id_text(&batch_body, id)
+                    };
+                    (&*webhook.definition, revision, id_text, attempt, content_type, written)
+                }
+            };
         definition.head.write_request(
             out,
             &Request {
                 id_text,
                 attempt,
-                body,
+                lines: written.lines,
+                body: written.body,
+                content_type,
                 signature: definition.signing.as_ref(),
                 unix_seconds: now.unix_us / 1_000_000,
             },
@@ -501,7 +520,15 @@ impl Shard {
     pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
         // All go before any is made up for: nothing must be given to one that is about to go.
         let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
-        for Connection { endpoint, exchanges, .. } in ended {
+        for Connection { endpoint, mut exchanges, mut reader, .. } in ended {
+            // Once its head is complete an answer stands, also one whose body takes too long.
+            if let Ok(response) = reader.finish()
+                && let Some(exchange) = exchanges.pop_front()
+            {
+                let (began, answer) = (exchange.began(), Ok(response));
+                let snippet = reader.snippet();
+                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, answer, snippet);
+            }
             let (expired, others): (VecDeque<_>, VecDeque<_>) =
                 exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
             for exchange in expired {

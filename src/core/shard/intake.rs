@@ -2,16 +2,16 @@
 
 use super::Shard;
 use super::connections::Job;
-use super::lanes::{EventRecord, LaneKey};
+use super::lanes::{EventRecord, LaneKey, Written};
 use super::settle::TestJob;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
+use crate::core::format::Format;
 use crate::core::ledger::{Counter, Counters};
 use crate::core::on_full::OnFull;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
-use crate::core::payload;
 use crate::core::snapshot::Definition;
 use std::sync::Arc;
 
@@ -20,6 +20,14 @@ const SPARE_BODIES_MAX: usize = 1024;
 /// The name of the event that a test delivery carries.
 const TEST_EVENT_NAME: &str = "TEST";
 const TEST_KEY: &[u8] = b"webhook:test";
+
+/// What was written of an event so far, while its webhooks are served.
+#[derive(Default)]
+struct Records {
+    id: Option<EventId>,
+    /// By form: shared by all webhooks that want it.
+    shared: [Option<u32>; Format::COUNT],
+}
 
 /// A hash of a number, the same for no two of them (the finalizer of splitmix64).
 pub(super) fn spread(number: u64) -> u64 {
@@ -39,10 +47,10 @@ impl Shard {
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
         self.snapshot.matcher.find(event.event, event.key, &mut matched);
-        let mut record = None;
+        let mut records = Records::default();
         for &slot in &matched {
             if self.accepts(now, slot, &event.stamp) {
-                let record = *record.get_or_insert_with(|| self.add_event(now, &event));
+                let record = self.record_for(now, slot, &event, &mut records);
                 self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
             }
         }
@@ -79,23 +87,66 @@ impl Shard {
                 counters.triggered.add(1);
                 counters.dropped.add(1);
             }
+            let numbered = webhook.definition.sequence;
             self.notice_dropped(now.tick, slot);
+            if numbered {
+                // The receiver sees from the gap that there was one.
+                self.next_number(slot, stamp.key_hash);
+            }
         }
         room
     }
 
-    fn add_event(&mut self, now: Now, event: &PackedEvent<'_>) -> u32 {
-        let id = self.next_id();
-        let body = &mut self.body;
+    /// The record of the event in the form that a webhook wants, which is written if need be.
+    fn record_for(
+        &mut self,
+        now: Now,
+        slot: u32,
+        event: &PackedEvent<'_>,
+        records: &mut Records,
+    ) -> u32 {
+        let (format, sequence) = match &self.webhooks[slot as usize] {
+            Some(webhook) => (webhook.definition.format, webhook.definition.sequence),
+            None => (Format::Ferrite, false),
+        };
+        if !sequence && let Some(record) = records.shared[format as usize] {
+            return record;
+        }
+        let id = match records.id {
+            Some(id) => id,
+            None => *records.id.insert(self.next_id()),
+        };
+        let name = event.event.name();
+        let (times, body, lines) = (&mut self.times, &mut self.body, &mut self.lines);
         body.clear();
-        payload::write_event_with(&mut self.times, body, id, event.event.name(), event);
+        lines.clear();
+        format.write_event(times, body, lines, id, name, event);
+        if sequence {
+            // A record of its own: the numbers are this webhook's.
+            self.write_number(slot, event.stamp.key_hash);
+            return self.add_record(now, id, format, event);
+        }
+        let record = self.add_record(now, id, format, event);
+        records.shared[format as usize] = Some(record);
+        record
+    }
+
+    /// Keeps what was written of the event.
+    fn add_record(
+        &mut self,
+        now: Now,
+        id: EventId,
+        format: Format,
+        event: &PackedEvent<'_>,
+    ) -> u32 {
         let key = &event.key[..event.key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)];
         let buffer = self.spare_bodies.pop().unwrap_or_default();
         let waited_us = now.unix_us.saturating_sub(event.stamp.timestamp_us);
         let since = Tick(now.tick.0.saturating_sub(waited_us));
-        let record = EventRecord::new(id.sequence, event.event, since, buffer, body, key);
-        if body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
-            *body = Vec::new();
+        let written = Written { format, body: &self.body, lines: &self.lines };
+        let record = EventRecord::new(id.sequence, event.event, since, buffer, written, key);
+        if self.body.capacity() > limits::EVENT_BUFFER_KEPT_BYTES_MAX {
+            self.body = Vec::new();
         }
         self.events.insert(record) as u32
     }
@@ -183,15 +234,20 @@ impl Shard {
             new_key: None,
             client_id: None,
             source_ip: None,
+            trace: None,
             stamp: Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: now.unix_us },
         };
-        let mut body = Vec::new();
-        payload::write_event(&mut body, id, TEST_EVENT_NAME, &event);
+        let (format, mut body, mut lines) = (definition.format, Vec::new(), Vec::new());
+        let times = &mut self.times;
+        format.write_event(times, &mut body, &mut lines, id, TEST_EVENT_NAME, &event);
+        let written = Written { format, body: &body, lines: &lines };
+        let record =
+            EventRecord::new(id.sequence, event.event, now.tick, Vec::new(), written, TEST_KEY);
         let endpoint = self.endpoint_for(&definition);
         let connection = self.open_connection_now(endpoint);
         let timeout_ms = definition.timeout_ms;
         let opened = self.connection_id(connection);
-        let test = TestJob { definition, endpoint, id, body, token, connection: opened };
+        let test = TestJob { definition, endpoint, id, record, token, connection: opened };
         let job = Job::Test(Box::new(test));
         self.begin_exchange(now.tick, connection, timeout_ms, job);
     }

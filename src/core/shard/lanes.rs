@@ -5,11 +5,12 @@ use super::webhooks::WebhookState;
 use crate::base::id::EventId;
 use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
+use crate::core::format::Format;
 use crate::core::replay::KeptEvent;
 use std::num::NonZeroU32;
 
 // What a pending delivery takes beside its body and its place in the index of lanes (P6).
-const _: () = assert!(size_of::<Option<EventRecord>>() == 48);
+const _: () = assert!(size_of::<Option<EventRecord>>() == 56);
 const _: () = assert!(size_of::<Option<Delivery>>() == 16);
 const _: () = assert!(size_of::<Option<Lane>>() == 36);
 
@@ -41,20 +42,34 @@ impl LaneKey {
     }
 }
 
+/// What is sent of an event: the same on every attempt (DEL-3).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<'a> {
+    pub(super) format: Format,
+    /// The bytes that are sent and signed.
+    pub(super) body: &'a [u8],
+    /// Its own header lines, each with CRLF before it.
+    pub(super) lines: &'a [u8],
+}
+
 /// An event that deliveries refer to.
 #[derive(Debug)]
 pub(super) struct EventRecord {
     /// Its place among the events of the shard. The counting part of its id, too, unless it is
     /// replayed; the boot is the shard's then.
     pub(super) sequence: u64,
-    /// The body, then the key's first bytes for the delivery log; of a replayed event, its id.
+    /// The body, then its own header lines, then the key's first bytes for the delivery log; of a
+    /// replayed event, then its id.
     buffer: Vec<u8>,
     body_bytes: u32,
+    lines_bytes: u32,
     /// Deliveries that refer to it.
     references: u32,
     pub(super) kind: WebhookEvent,
     /// The tick that it is from, in 48 bits, so that it fits in beside the kind: nine years.
     since: [u16; 3],
+    /// The form of the body.
+    pub(super) format: Format,
     is_replayed: bool,
 }
 
@@ -68,18 +83,29 @@ impl EventRecord {
         kind: WebhookEvent,
         since: Tick,
         mut buffer: Vec<u8>,
-        body: &[u8],
+        written: Written<'_>,
         key: &[u8],
     ) -> Self {
-        let body_bytes = body.len() as u32;
+        let Written { format, body, lines } = written;
+        let (body_bytes, lines_bytes) = (body.len() as u32, lines.len() as u32);
         buffer.clear();
         // Exactly: many of them may wait for long.
-        buffer.reserve_exact(body.len() + key.len());
+        buffer.reserve_exact(body.len() + lines.len() + key.len());
         buffer.extend_from_slice(body);
+        buffer.extend_from_slice(lines);
         buffer.extend_from_slice(key);
         let since = [0, 16, 32].map(|shift| (since.0 >> shift) as u16);
-        let (references, is_replayed) = (0, false);
-        EventRecord { sequence, buffer, body_bytes, references, kind, since, is_replayed }
+        EventRecord {
+            sequence,
+            buffer,
+            body_bytes,
+            lines_bytes,
+            references: 0,
+            kind,
+            since,
+            format,
+            is_replayed: false,
+        }
     }
 
     /// An event that is sent again, with the id it had; `order` is its place now, and it counts as
@@ -88,7 +114,8 @@ impl EventRecord {
         let mut tail = event.key.clone();
         tail.extend_from_slice(&event.id.boot.to_le_bytes());
         tail.extend_from_slice(&event.id.sequence.to_le_bytes());
-        let record = EventRecord::new(order, event.event, now, Vec::new(), &event.body, &tail);
+        let written = Written { format: event.format, body: &event.body, lines: &event.lines };
+        let record = EventRecord::new(order, event.event, now, Vec::new(), written, &tail);
         EventRecord { is_replayed: true, ..record }
     }
 
@@ -121,15 +148,16 @@ impl EventRecord {
         Tick(high << 32 | middle << 16 | low)
     }
 
-    /// The bytes that are sent and signed: the same on every attempt (DEL-3).
-    pub(super) fn body(&self) -> &[u8] {
-        &self.buffer[..self.body_bytes as usize]
+    /// Everything of the event that is sent.
+    pub(super) fn written(&self) -> Written<'_> {
+        let (body, rest) = self.buffer.split_at(self.body_bytes as usize);
+        Written { format: self.format, body, lines: &rest[..self.lines_bytes as usize] }
     }
 
     /// The key's first bytes.
     pub(super) fn key(&self) -> &[u8] {
         let end = self.buffer.len() - if self.is_replayed { ID_BYTES } else { 0 };
-        &self.buffer[self.body_bytes as usize..end]
+        &self.buffer[self.body_bytes as usize + self.lines_bytes as usize..end]
     }
 }
 

@@ -30,6 +30,7 @@ mod lanes;
 mod load;
 mod measures;
 mod notices;
+mod numbers;
 mod overflow;
 mod replay;
 mod salvage;
@@ -168,9 +169,10 @@ pub struct Shard {
     matched: Vec<u32>,
     spare_bodies: Vec<Vec<u8>>,
     times: TimeWriter,
-    /// The body that is being written.
+    /// The body that is being written, and the header lines of its event.
     body: Vec<u8>,
     notices: Notices,
+    lines: Vec<u8>,
     /// Kept events that are being sent again.
     replays: Slab<Replay>,
 }
@@ -203,6 +205,7 @@ impl Shard {
             times: TimeWriter::new(),
             body: Vec::new(),
             notices: Notices::default(),
+            lines: Vec::new(),
             replays: Slab::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);

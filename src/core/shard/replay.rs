@@ -22,13 +22,16 @@ impl Shard {
         for delivery in self.load_chain(load) {
             let delivery = &self.deliveries[delivery as usize];
             let event = &self.events[delivery.event as usize];
+            let written = event.written();
             let letter = DeadLetter {
                 kept: KeptEvent {
                     id: event.id(self.config.boot),
                     event: event.kind,
                     key: event.key().to_vec(),
                     key_hash: self.lanes[delivery.lane as usize].key.key_hash(),
-                    body: event.body().to_vec(),
+                    format: written.format,
+                    body: written.body.to_vec(),
+                    lines: written.lines.to_vec(),
                 },
                 worker: self.config.worker,
                 attempts: last.attempts,

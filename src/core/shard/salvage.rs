@@ -59,6 +59,7 @@ impl Shard {
                 && old.definition.id == webhook.definition.id
             {
                 webhook.hold_until = old.hold_until;
+                webhook.numbers.clone_from(&old.numbers);
                 self.timers.hold_over(old.hold_until, slot as u32);
             }
         }

@@ -23,7 +23,7 @@ pub(super) struct TestJob {
     pub(super) definition: Arc<Definition>,
     pub(super) endpoint: usize,
     pub(super) id: EventId,
-    pub(super) body: Vec<u8>,
+    pub(super) record: EventRecord,
     pub(super) token: u64,
     pub(super) connection: ConnectionId,
 }

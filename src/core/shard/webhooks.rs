@@ -5,6 +5,7 @@ use super::batches::Filling;
 use super::connections::Exchange;
 use super::lanes::ReadyList;
 use super::load::Load;
+use super::numbers::Numbers;
 use super::overflow::DropQueue;
 use super::{Action, Shard};
 use crate::base::time::Tick;
@@ -37,6 +38,8 @@ pub(super) struct WebhookState {
     pub(super) drop_queue: DropQueue,
     /// How old its pending deliveries are.
     pub(super) ages: Ages,
+    /// What its events are numbered by, once one was (`SEQUENCE`).
+    pub(super) numbers: Option<Box<Numbers>>,
 }
 
 impl WebhookState {
@@ -127,6 +130,7 @@ impl Shard {
             filling: Filling::default(),
             drop_queue: DropQueue::default(),
             ages: Ages::default(),
+            numbers: None,
         });
     }
 

@@ -1,6 +1,8 @@
 //! Commands about the server, and the stubs that clients and test suites expect.
 
-use super::{Context, OwnCommand, SYNTAX_ERROR, Subcommand, run_subcommand};
+use super::{
+    Context, NOT_AN_INTEGER, OwnCommand, SYNTAX_ERROR, Subcommand, parse_number, run_subcommand,
+};
 use crate::server::command_table::CommandSpec;
 
 const fn own(
@@ -25,9 +27,7 @@ pub(crate) const COMMANDS: &[OwnCommand] = &[
     own("cluster", -2, PLAIN, "3.0.0", "There is no cluster.", no_cluster),
     own("readonly", 1, &["fast"], "3.0.0", "There is no cluster.", no_cluster),
     own("readwrite", 1, &["fast"], "3.0.0", "There is no cluster.", no_cluster),
-    own("wait", 3, PLAIN, "3.0.0", "Counts replicas: there are none.", |context, _| {
-        context.reply.integer(0);
-    }),
+    own("wait", 3, PLAIN, "3.0.0", "Counts replicas: there are none.", wait),
     own("debug", -2, ADMIN, "1.0.0", "Not allowed.", |context, _| {
         context.reply.error("ERR DEBUG command not allowed.");
     }),
@@ -83,6 +83,15 @@ const LATENCY: &[Subcommand] = &[
     Subcommand { name: "HISTORY", arity: 3, run: |context, _| context.reply.array(0) },
     Subcommand { name: "RESET", arity: -2, run: |context, _| context.reply.integer(0) },
 ];
+
+fn wait(context: &mut Context<'_>, args: &[&[u8]]) {
+    match (parse_number::<i64>(args[1]), parse_number::<i64>(args[2])) {
+        (None, _) => context.reply.error(NOT_AN_INTEGER),
+        (_, None) => context.reply.error("ERR timeout is not an integer or out of range"),
+        (_, Some(..0)) => context.reply.error("ERR timeout is negative"),
+        _ => context.reply.integer(0),
+    }
+}
 
 fn time(context: &mut Context<'_>, _: &[&[u8]]) {
     let now_us = crate::base::time::unix_us();

@@ -2,7 +2,9 @@
 
 use super::{Context, OwnCommand, Subcommand, lossy, parse_number, run_subcommand};
 use crate::server::command_table::CommandSpec;
+use crate::server::config::keys;
 use crate::server::password::Password;
+use crate::server::settings::ServerSettings;
 use crate::server::state::{Counters, State};
 
 pub(crate) const COMMANDS: &[OwnCommand] = &[OwnCommand {
@@ -25,45 +27,41 @@ const SUBCOMMANDS: &[Subcommand] = &[
 ];
 
 /// All settings that can be read. The password is not among the values.
-fn settings(state: &State) -> Vec<(&'static str, String)> {
+fn settings(state: &State) -> Vec<(String, String)> {
     let server = &state.settings;
-    let webhooks = &server.webhooks;
     let bind: Vec<String> = server.bind.iter().map(ToString::to_string).collect();
     let hidden = if state.password.is_some() { "********" } else { "" };
-    vec![
-        ("appendonly", "no".to_owned()),
-        ("bind", bind.join(" ")),
-        ("databases", server.databases.to_string()),
-        ("maxclients", server.maxclients.to_string()),
-        ("maxmemory", "0".to_owned()),
-        ("maxmemory-policy", "noeviction".to_owned()),
-        ("port", state.address.port().to_string()),
-        ("proto-max-bulk-len", crate::server::connection::BULK_BYTES_MAX.to_string()),
-        ("requirepass", hidden.to_owned()),
-        ("save", String::new()),
-        ("timeout", server.timeout_seconds.to_string()),
-        ("webhooks.enabled", webhooks.enabled.to_string()),
-        ("webhooks.max_webhooks", webhooks.max_webhooks.to_string()),
-        ("webhooks.max_batch_size", webhooks.max_batch_size.to_string()),
-        ("webhooks.batch_interval_ms", webhooks.batch_interval_ms.to_string()),
-        ("webhooks.delivery.timeout_ms", webhooks.delivery.timeout_ms.to_string()),
-        ("webhooks.delivery.max_retries", webhooks.delivery.max_retries.to_string()),
-        ("webhooks.delivery.retry_delay_ms", webhooks.delivery.retry_delay_ms.to_string()),
-        ("webhooks.delivery.backoff_multiplier", webhooks.delivery.backoff_multiplier.to_string()),
-        ("webhooks.delivery.max_retry_delay_ms", webhooks.delivery.max_retry_delay_ms.to_string()),
-        ("webhooks.delivery.concurrency", webhooks.delivery.concurrency.to_string()),
-        ("webhooks.queue.max_pending", webhooks.queue.max_pending.to_string()),
-        ("webhooks.queue.max_dead", webhooks.queue.max_dead.to_string()),
-        ("webhooks.queue.max_dead_bytes", webhooks.queue.max_dead_bytes.to_string()),
-        ("webhooks.queue.persistence", webhooks.queue.persistence.to_string()),
-        ("webhooks.security.verify_ssl", webhooks.security.verify_ssl.to_string()),
-        ("webhooks.security.allowed_hosts", webhooks.security.allowed_hosts.join(" ")),
-    ]
+    let mut settings = vec![
+        ("appendonly".to_owned(), "no".to_owned()),
+        ("bind".to_owned(), bind.join(" ")),
+        ("databases".to_owned(), server.databases.to_string()),
+        ("maxclients".to_owned(), server.maxclients.to_string()),
+        ("maxmemory".to_owned(), "0".to_owned()),
+        ("maxmemory-policy".to_owned(), "noeviction".to_owned()),
+        ("port".to_owned(), state.address.port().to_string()),
+        ("proto-max-bulk-len".to_owned(), crate::server::connection::BULK_BYTES_MAX.to_string()),
+        ("requirepass".to_owned(), hidden.to_owned()),
+        ("save".to_owned(), String::new()),
+        ("timeout".to_owned(), server.timeout_seconds.to_string()),
+    ];
+    settings.extend(webhook_settings(server));
+    settings
+}
+
+/// Every key of the configuration file below `[webhooks]`, by its section and name.
+fn webhook_settings(settings: &ServerSettings) -> Vec<(String, String)> {
+    let mut settings = settings.clone();
+    keys::all()
+        .filter(|(section, key)| section.name != "server" && !key.is_secret())
+        .map(|(section, key)| {
+            (format!("{}.{}", section.name, key.name), (key.place)(&mut settings).text())
+        })
+        .collect()
 }
 
 fn get(context: &mut Context<'_>, args: &[&[u8]]) {
     let patterns: Vec<Vec<u8>> = args[2..].iter().map(|arg| arg.to_ascii_lowercase()).collect();
-    let found: Vec<(&str, String)> = settings(context.state)
+    let found: Vec<(String, String)> = settings(context.state)
         .into_iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| glob(pattern, name.as_bytes())))
         .collect();

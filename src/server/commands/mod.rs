@@ -29,6 +29,7 @@ const NAME_BYTES_MAX: usize = 64;
 const ECHOED_BYTES_MAX: usize = 128;
 
 pub(crate) use webhook::write_test_report;
+pub(crate) use webhook_options::option_words;
 
 pub(crate) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 pub(crate) const SYNTAX_ERROR: &str = "ERR syntax error";

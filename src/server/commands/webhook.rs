@@ -4,6 +4,7 @@ use super::webhook_deliveries::{dead, deliveries, replay};
 use super::webhook_options::{Form, Options, event_names, number, text};
 use super::webhook_reply as reply;
 use super::{Context, OwnCommand};
+use crate::core::trace::{is_traceparent, is_tracestate};
 use crate::server::command_table::CommandSpec;
 use crate::webhooks::{EventRef, EventValue, WebhookError, WebhookEvent};
 
@@ -133,6 +134,16 @@ fn stats(context: &mut Context<'_>, args: &[&[u8]]) {
     }
 }
 
+/// A value of W3C Trace Context, if `is_valid` says so.
+fn trace_text<'a>(
+    name: &str,
+    value: &'a [u8],
+    is_valid: fn(&str) -> bool,
+) -> Result<&'a str, String> {
+    let text = std::str::from_utf8(value).ok().filter(|text| is_valid(text));
+    text.ok_or_else(|| format!("ERR the value of {name} is not as W3C Trace Context has it"))
+}
+
 /// Reads what `WEBHOOK.PUBLISH` was given; `database` is the connection's.
 fn parse_publish<'a>(args: &'a [&'a [u8]], database: u32) -> Result<EventRef<'a>, String> {
     let kind = WebhookEvent::from_name(args[1]).ok_or_else(|| {
@@ -157,13 +168,22 @@ fn parse_publish<'a>(args: &'a [&'a [u8]], database: u32) -> Result<EventRef<'a>
             b"TTL" => event.ttl = Some(number("TTL", value)?),
             b"NEW_KEY" => event.new_key = Some(value),
             b"DB" => event.database = number("DB", value)?,
+            b"TRACEPARENT" => {
+                event.traceparent = Some(trace_text("TRACEPARENT", value, is_traceparent)?)
+            }
+            b"TRACESTATE" => {
+                event.tracestate = Some(trace_text("TRACESTATE", value, is_tracestate)?)
+            }
             _ => {
                 // The word is not repeated: it may be part of a value that was not quoted.
                 return Err("ERR unknown option of WEBHOOK.PUBLISH; options are: \
-                            OLD_VALUE TTL NEW_KEY DB"
+                            OLD_VALUE TTL NEW_KEY DB TRACEPARENT TRACESTATE"
                     .to_owned());
             }
         }
+    }
+    if event.tracestate.is_some() && event.traceparent.is_none() {
+        return Err("ERR WEBHOOK.PUBLISH: TRACESTATE goes with TRACEPARENT".to_owned());
     }
     if kind == WebhookEvent::Rename && event.new_key.is_none() {
         return Err("ERR WEBHOOK.PUBLISH RENAME takes NEW_KEY".to_owned());
@@ -179,11 +199,13 @@ fn publish(context: &mut Context<'_>, args: &[&[u8]]) {
 
 const HELP: &[&str] = &[
     "WEBHOOK.CREATE <name> <url> [PATTERN <glob>] [EVENTS <event> ...] [AUTH bearer <token> | \
-     AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [SIGNATURES both|ferrite|standard] [RETRIES <n>] \
+     AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [SIGNATURES both | ferrite,standard,rfc9421] [RETRIES <n>] \
      [RETRY_DELAY <ms>] [RETRY_BACKOFF fixed|linear|exponential] [TIMEOUT <ms>] \
-     [CONCURRENCY <n>] [PIPELINE <n>] [BATCH false] [WHILE_DISABLED drop|keep]",
+     [CONCURRENCY <n>] [PIPELINE <n>] [BATCH false] \
+     [FORMAT ferrite|cloudevents-structured|cloudevents-binary] [SEQUENCE true|false] \
+     [WHILE_DISABLED drop|keep]",
     "WEBHOOK.UPDATE <name> [URL <url>] and the options of WEBHOOK.CREATE; AUTH none and \
-     SECRET '' take away",
+     SECRET '' take away; SECRET <secret> [GRACE <seconds>]: the old one signs too until then",
     "WEBHOOK.DELETE <name>",
     "WEBHOOK.LIST",
     "WEBHOOK.INFO <name>",
@@ -197,7 +219,7 @@ const HELP: &[&str] = &[
      milliseconds or microseconds since 1970, or RFC 3339",
     "WEBHOOK.STATS [<name>]",
     "WEBHOOK.PUBLISH <event> <key> <value> [OLD_VALUE <value>] [TTL <seconds>] [NEW_KEY <key>] \
-     [DB <n>]; the value travels as a string",
+     [DB <n>] [TRACEPARENT <text> [TRACESTATE <text>]]; the value travels as a string",
 ];
 
 fn help(context: &mut Context<'_>, _: &[&[u8]]) {
@@ -252,6 +274,8 @@ mod tests {
             (vec![b"P", b"SET", b"k", b"v", b"TTL", b"-1"], "value of TTL"),
             (vec![b"P", b"SET", b"k", b"v", b"X", b"1"], "unknown option"),
             (vec![b"P", b"RENAME", b"k", b"v"], "takes NEW_KEY"),
+            (vec![b"P", b"SET", b"k", b"v", b"TRACEPARENT", b"00\r\n"], "value of TRACEPARENT"),
+            (vec![b"P", b"SET", b"k", b"v", b"TRACESTATE", b"a=1"], "goes with TRACEPARENT"),
         ] {
             let message = publish_of(&args).unwrap_err();
             assert!(message.contains(wanted), "{message}");

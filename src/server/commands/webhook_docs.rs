@@ -59,12 +59,8 @@ const HEADER: Argument = Argument {
     parts: &[plain("header", "string"), plain("value", "string")],
 };
 const SECRET: Argument = option("secret", "SECRET", "string");
-const SIGNATURES: Argument = oneof(
-    "signatures",
-    "SIGNATURES",
-    OPTIONAL,
-    &[word("both", "both"), word("ferrite", "ferrite"), word("standard", "standard")],
-);
+/// `both`, or some of `ferrite`, `standard` and `rfc9421` with commas between them.
+const SIGNATURES: Argument = option("signatures", "SIGNATURES", "string");
 const RETRIES: Argument = option("count", "RETRIES", "integer");
 const RETRY_DELAY: Argument = option("milliseconds", "RETRY_DELAY", "integer");
 const RETRY_BACKOFF: Argument = oneof(
@@ -90,6 +86,18 @@ const COALESCE: Argument =
 const ORDER: Argument =
     oneof("order", "ORDER", OPTIONAL, &[word("key", "key"), word("none", "none")]);
 const BATCH_INTERVAL: Argument = option("milliseconds", "BATCH_INTERVAL", "integer");
+const FORMAT: Argument = oneof(
+    "format",
+    "FORMAT",
+    OPTIONAL,
+    &[
+        word("ferrite", "ferrite"),
+        word("cloudevents-structured", "cloudevents-structured"),
+        word("cloudevents-binary", "cloudevents-binary"),
+    ],
+);
+const SEQUENCE: Argument =
+    oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const WHILE_DISABLED: Argument = oneof(
     "while-disabled",
     "WHILE_DISABLED",
@@ -118,6 +126,8 @@ const CREATE: &[Argument] = &[
     ON_FULL,
     COALESCE,
     ORDER,
+    FORMAT,
+    SEQUENCE,
     WHILE_DISABLED,
 ];
 
@@ -142,6 +152,9 @@ const UPDATE: &[Argument] = &[
     ON_FULL,
     COALESCE,
     ORDER,
+    FORMAT,
+    SEQUENCE,
+    option("seconds", "GRACE", "integer"),
     WHILE_DISABLED,
 ];
 
@@ -198,6 +211,8 @@ const PUBLISH: &[Argument] = &[
     option("seconds", "TTL", "integer"),
     option("new-key", "NEW_KEY", "string"),
     option("database", "DB", "integer"),
+    option("traceparent", "TRACEPARENT", "string"),
+    option("tracestate", "TRACESTATE", "string"),
 ];
 
 /// The arguments of the command called `name`; empty when they are not described.

@@ -5,8 +5,8 @@
 
 use super::parse_number;
 use crate::webhooks::{
-    OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions, WebhookUpdate,
-    WhileDisabled,
+    Format, OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions,
+    WebhookUpdate, WhileDisabled,
 };
 
 /// The words that start an option.
@@ -31,6 +31,9 @@ enum Keyword {
     OnFull,
     Coalesce,
     Order,
+    Format,
+    Sequence,
+    Grace,
     WhileDisabled,
 }
 
@@ -54,6 +57,9 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("ON_FULL", Keyword::OnFull),
     ("COALESCE", Keyword::Coalesce),
     ("ORDER", Keyword::Order),
+    ("FORMAT", Keyword::Format),
+    ("SEQUENCE", Keyword::Sequence),
+    ("GRACE", Keyword::Grace),
     ("WHILE_DISABLED", Keyword::WhileDisabled),
 ];
 
@@ -61,12 +67,21 @@ impl Keyword {
     fn from_word(word: &[u8], form: Form) -> Option<Keyword> {
         let (_, keyword) =
             KEYWORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))?;
-        (form == Form::Update || *keyword != Keyword::Url).then_some(*keyword)
+        (form == Form::Update || !keyword.is_for_update()).then_some(*keyword)
+    }
+
+    fn is_for_update(self) -> bool {
+        matches!(self, Keyword::Url | Keyword::Grace)
     }
 
     fn name(self) -> &'static str {
         KEYWORDS.iter().find(|(_, keyword)| *keyword == self).map_or("", |(name, _)| name)
     }
+}
+
+/// The words, as they are documented.
+pub(crate) fn option_words() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().map(|(name, _)| *name)
 }
 
 /// Which command the options belong to.
@@ -104,6 +119,9 @@ pub(super) struct Options {
     on_full: Option<OnFull>,
     coalesce: Option<bool>,
     ordered: Option<bool>,
+    format: Option<Format>,
+    sequence: Option<bool>,
+    secret_grace_seconds: Option<u64>,
     while_disabled: Option<WhileDisabled>,
 }
 
@@ -159,7 +177,7 @@ impl Options {
             Keyword::Secret => set(&mut self.secret, name, text(name, values[0])?)?,
             Keyword::Signatures => {
                 let signatures = Signatures::from_name(values[0])
-                    .ok_or("ERR SIGNATURES is both, ferrite or standard")?;
+                    .ok_or("ERR SIGNATURES is both, or some of ferrite,standard,rfc9421")?;
                 set(&mut self.signatures, name, signatures)?;
             }
             Keyword::Retries => set(&mut self.retries, name, number(name, values[0])?)?,
@@ -191,6 +209,13 @@ impl Options {
                 let ordered = one_of(values[0], "key", "none").ok_or("ERR ORDER is key or none")?;
                 set(&mut self.ordered, name, ordered)?;
             }
+            Keyword::Format => {
+                let format = Format::from_name(values[0])
+                    .ok_or("ERR FORMAT is ferrite, cloudevents-structured or cloudevents-binary")?;
+                set(&mut self.format, name, format)?;
+            }
+            Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
+            Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
             Keyword::WhileDisabled => {
                 let choice = WhileDisabled::from_name(values[0])
                     .ok_or("ERR WHILE_DISABLED is drop or keep")?;
@@ -261,6 +286,8 @@ impl Options {
             on_full: self.on_full.unwrap_or_default(),
             coalesce: self.coalesce.unwrap_or_default(),
             ordered: self.ordered.unwrap_or(true),
+            format: self.format.unwrap_or_default(),
+            sequence: self.sequence.unwrap_or_default(),
             while_disabled: self.while_disabled.unwrap_or_default(),
         }
     }
@@ -290,6 +317,9 @@ impl Options {
             on_full: self.on_full,
             coalesce: self.coalesce,
             ordered: self.ordered,
+            secret_grace_seconds: self.secret_grace_seconds,
+            format: self.format,
+            sequence: self.sequence,
             while_disabled: self.while_disabled,
         }
     }
@@ -366,7 +396,7 @@ fn shown(word: &[u8]) -> String {
 fn option_names(form: Form) -> String {
     let names: Vec<&str> = KEYWORDS
         .iter()
-        .filter(|(_, keyword)| form == Form::Update || *keyword != Keyword::Url)
+        .filter(|(_, keyword)| form == Form::Update || !keyword.is_for_update())
         .map(|(name, _)| *name)
         .collect();
     names.join(" ")
@@ -399,7 +429,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE while_disabled Keep",
+             FALSE format CloudEvents-Binary SEQUENCE True while_disabled Keep",
         );
         assert_eq!(options.while_disabled, WhileDisabled::Keep);
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
@@ -412,7 +442,8 @@ mod tests {
         assert_eq!((options.retries, options.retry_delay_ms), (5, Some(1000)));
         assert_eq!(options.retry_backoff, RetryBackoff::Linear);
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
-        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::Ferrite));
+        assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::FERRITE));
+        assert_eq!((options.format, options.sequence), (Format::CloudEventsBinary, true));
     }
 
     #[test]
@@ -428,6 +459,10 @@ mod tests {
         assert_eq!(update.auth, Some(None));
         assert_eq!(update.url.as_deref(), Some("http://x/"));
         assert_eq!(update.events, Some(vec![WebhookEvent::Set]));
+        let update = parse("SECRET s GRACE 60 FORMAT ferrite SEQUENCE false", Form::Update);
+        let update = update.unwrap_or_else(|message| panic!("{message}")).into_update();
+        assert_eq!((update.secret_grace_seconds, update.sequence), (Some(60), Some(false)));
+        assert_eq!(update.format, Some(Format::Ferrite));
         let update = Options::parse(&[b"SECRET", b""], Form::Update);
         assert_eq!(update.unwrap_or_else(|m| panic!("{m}")).into_update().secret, Some(None));
     }
@@ -450,6 +485,10 @@ mod tests {
             ("ORDER me", "ORDER is key or none"),
             ("WHILE_DISABLED wait", "WHILE_DISABLED is drop or keep"),
             ("BATCH maybe", "BATCH is true or false"),
+            ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
+            ("SEQUENCE 1", "SEQUENCE is true or false"),
+            ("SIGNATURES none", "SIGNATURES is both, or some of ferrite,standard,rfc9421"),
+            ("SECRET s GRACE 5", "no option"),
             ("HEADER X-A", "HEADER takes a name and a value"),
             ("AUTH none", "AUTH takes 'bearer <token>'"),
         ] {

@@ -121,6 +121,12 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("on_full", Value::Text(info.on_full.name())),
         ("coalesce", Value::Text(if info.coalesce { "latest" } else { "none" })),
         ("order", Value::Text(if info.ordered { "key" } else { "none" })),
+        ("format", Value::Text(info.format.name())),
+        ("sequence", Value::Text(if info.sequence { "yes" } else { "no" })),
+        ("key_id", Value::or_nothing(info.key_id.as_deref(), Value::Text)),
+        ("public_key", Value::or_nothing(info.public_key.as_deref(), Value::Text)),
+        ("old_secrets", Value::Number(info.old_secrets as u64)),
+        ("old_secrets_until", Value::or_nothing(info.old_secrets_until_us, Value::Time)),
     ]);
     fields.extend(more_counters(stats));
     fields.push(("while_disabled", Value::Text(info.while_disabled.name())));

@@ -206,6 +206,12 @@ impl Engine for StubEngine {
             on_full: OnFull::Reject,
             coalesce: false,
             ordered: true,
+            format: options.format,
+            sequence: options.sequence,
+            key_id: None,
+            public_key: None,
+            old_secrets: 0,
+            old_secrets_until_us: None,
             while_disabled: options.while_disabled,
             stats: STATS,
         })

@@ -2,7 +2,7 @@
 
 use super::super::faults::Plan;
 use super::super::history::{
-    Attempt, CarriedEvent, End, Entry, Happening, History, RequestName, Sent, Terms,
+    Attempt, CarriedEvent, End, Entry, Form, Happening, History, RequestName, Sent, Terms,
 };
 use super::at;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
@@ -216,17 +216,22 @@ impl Hold {
 /// goes where its webhook points.
 pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
-    let mut bodies: BTreeMap<u64, (Vec<CarriedEvent>, u64)> = BTreeMap::new();
-    let mut signatures: BTreeMap<RequestName, Option<String>> = BTreeMap::new();
+    let mut bodies: BTreeMap<(u64, Form), (Vec<CarriedEvent>, u64)> = BTreeMap::new();
+    let mut forms: BTreeMap<RequestName, Form> = BTreeMap::new();
+    let mut signatures: BTreeMap<(RequestName, Option<u32>), Option<String>> = BTreeMap::new();
     let mut ids: BTreeMap<u32, u64> = BTreeMap::new();
     for entry in &history.entries {
         known.follow(entry);
         let Happening::Sent(sent) = &entry.what else { continue };
         let fresh = (sent.carried.clone(), sent.body);
-        if *bodies.entry(sent.name.id).or_insert_with(|| fresh.clone()) != fresh {
+        if *bodies.entry((sent.name.id, sent.form)).or_insert_with(|| fresh.clone()) != fresh
+            || *forms.entry(sent.name).or_insert(sent.form) != sent.form
+        {
             return Err(at(entry.at, &format!("the body or event of an id changed: {sent:?}")));
         }
-        let signature = signatures.entry(sent.name).or_insert_with(|| sent.signature.clone());
+        // Another secret makes another signature; which one it must be says the rule "secrets".
+        let signature = signatures.entry((sent.name, sent.signers.ferrite));
+        let signature = signature.or_insert_with(|| sent.signature.clone());
         if *signature != sent.signature {
             return Err(at(entry.at, &format!("the signature changed: {sent:?}")));
         }

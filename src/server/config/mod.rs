@@ -1,0 +1,99 @@
+//! The configuration: where settings come from, in which order, and what is said about them.
+//!
+//! Later wins: the defaults, the file (TOML), the environment, the command line. [`keys`] is the
+//! table of all keys; the parser, its complaints, the names in the environment, the file of
+//! defaults, `CONFIG GET` and `docs/CONFIGURATION.md` are made from it.
+
+mod default_file;
+mod environment;
+mod file;
+pub mod keys;
+mod nearest;
+mod place;
+
+pub use default_file::{default_file, reference};
+pub use environment::variable;
+
+use super::settings::ServerSettings;
+use crate::base::limits;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Names of log levels.
+pub const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What is wrong with a configuration, all of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    /// One line each: the file and its line, or the variable, and what to do.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What file and environment say, and what has to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: ServerSettings,
+    /// Things that are accepted but do not work yet, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The defaults, changed by the file at `path` if there is one, then by `variables`.
+pub fn load(
+    path: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let mut settings = ServerSettings::default();
+    let mut problems = Vec::new();
+    if let Some(path) = path {
+        let name = path.display();
+        match std::fs::read_to_string(path) {
+            Err(error) => problems.push(format!("{name}: {error}")),
+            Ok(text) => problems.extend(
+                file::apply(&text, &mut settings)
+                    .into_iter()
+                    .map(|(line, problem)| format!("{name}:{line}: {problem}")),
+            ),
+        }
+    }
+    problems.extend(environment::apply(variables, &mut settings));
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let warnings = conclude(&mut settings);
+    Ok(Loaded { settings, warnings })
+}
+
+/// What concerns more than one key, or cannot be had yet.
+fn conclude(settings: &mut ServerSettings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if std::mem::take(&mut settings.webhooks.queue.persistence) {
+        warnings.push(
+            "webhooks.queue.persistence = true: the durable log is not there yet; events live in \
+             memory only and are lost when the process ends"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+/// An address to listen on.
+pub fn parse_bind(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        text => text.parse().map_err(|_| format!("'{text}' is not an IP address")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
