@@ -5,11 +5,14 @@
 mod support;
 
 use ferrite::webhooks::{
-    Admission, EventRef, EventValue, Failure, OnFull, WebhookConfig, WebhookError, WebhookEvent,
-    WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger, WebhookUpdate, WhenFull,
+    Admission, BreakerState, EventRef, EventValue, Failure, OnFull, RetryBackoff, WebhookConfig,
+    WebhookError, WebhookEvent, WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger,
+    WebhookUpdate, WhenFull,
 };
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use support::pipelined::{Habit, Pipelined};
 use support::{Answer, Receiver, block_on, eventually};
 
@@ -311,6 +314,137 @@ fn retry_after_holds_the_endpoint() {
     for later in &arrivals[1..] {
         assert!(later.began - arrivals[0].ended >= Duration::from_millis(990), "held for a second");
     }
+}
+
+/// `webhook-delivery: disable` stops the webhook as 410 does, `abort-message` and a final status
+/// end one delivery, and INFO says what happened and since when.
+#[test]
+fn an_endpoint_can_abort_and_disable() {
+    let raw = |head: &str| Answer::Raw(format!("HTTP/1.1 {head}Content-Length: 0\r\n\r\n").into());
+    let receiver = Receiver::scripted(move |number, _| match number {
+        0 => raw("500 X\r\nwebhook-delivery: abort-message\r\n"),
+        1 => raw("422 X\r\n"),
+        2 => raw("500 X\r\nWebhook-Delivery: disable\r\n"),
+        _ => Answer::ok(),
+    });
+    let manager = WebhookManager::new(config(1));
+    let options = WebhookOptions { final_statuses: vec![422], ..quick_retries() };
+    block_on(async {
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        for value in ["1", "2", "3"] {
+            manager.trigger(set("k", value)).await.unwrap();
+        }
+    });
+    eventually("it is off", || manager.info("w").unwrap().status == WebhookStatus::Refused);
+    let info = manager.info("w").unwrap();
+    assert!(info.status_since_us >= info.created_at_us && info.status.reason().is_some());
+    assert_eq!((info.stats.failures, info.stats.pending), (2, 1));
+    assert_eq!(info.final_statuses, [422]);
+    block_on(manager.enable("w")).unwrap();
+    eventually("the kept one is delivered", || manager.stats("w").unwrap().delivered == 1);
+    let attempts: Vec<_> = receiver.wait_for(4);
+    assert!(attempts.iter().all(|arrival| arrival.header("X-Ferrite-Attempt") == Some("1")));
+    assert_eq!(manager.info("w").unwrap().status.reason(), None);
+    assert_adds_up(&manager);
+}
+
+/// A pause that an endpoint asks for is for all its webhooks, is capped, and is visible.
+#[test]
+fn retry_after_is_for_the_endpoint_and_capped() {
+    let receiver = Receiver::scripted(|number, _| match number {
+        0 => Answer::Raw(
+            b"HTTP/1.1 503 X\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        ),
+        _ => Answer::ok(),
+    });
+    let mut config = config(1);
+    config.delivery.max_retry_after_ms = 500;
+    let manager = WebhookManager::new(config);
+    let only = |key: &str| WebhookOptions { pattern: Some(key.to_owned()), ..quick_retries() };
+    block_on(async {
+        manager.create("a", &receiver.url(), only("a")).await.unwrap();
+        manager.create("b", &receiver.url(), only("b")).await.unwrap();
+        manager.trigger(set("a", "1")).await.unwrap();
+    });
+    eventually("it is held", || manager.info("b").unwrap().retry_after_until_us.is_some());
+    block_on(manager.trigger(set("b", "1"))).unwrap();
+    let arrivals = receiver.wait_for(3);
+    for later in &arrivals[1..] {
+        assert!(later.began - arrivals[0].ended >= Duration::from_millis(490), "held, both");
+    }
+}
+
+/// An endpoint that is down costs no attempts while its breaker is open, and all is delivered when
+/// it is back.
+#[test]
+fn a_breaker_opens_and_closes() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = up.clone();
+    let receiver = Receiver::scripted(move |_, _| match is_up.load(Ordering::Relaxed) {
+        true => Answer::ok(),
+        false => Answer::Status(503, Duration::ZERO),
+    });
+    let mut config = config(1);
+    config.delivery.breaker_failures = 3;
+    config.delivery.breaker_open_ms = 50;
+    config.delivery.breaker_open_max_ms = 50;
+    let manager = WebhookManager::new(config);
+    let options = WebhookOptions { retries: 1000, concurrency: Some(1), ..quick_retries() };
+    block_on(async {
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        for key in ["a", "b", "c", "d"] {
+            manager.trigger(set(key, "1")).await.unwrap();
+        }
+    });
+    eventually("it opens", || manager.info("w").unwrap().breaker == BreakerState::Open);
+    up.store(true, Ordering::Relaxed);
+    eventually("all is delivered", || manager.stats("w").unwrap().delivered == 4);
+    eventually("it closes", || manager.info("w").unwrap().breaker == BreakerState::Closed);
+    assert_adds_up(&manager);
+}
+
+/// A rate holds attempts back and loses none.
+#[test]
+fn a_rate_is_kept() {
+    let receiver = Receiver::start();
+    let manager = WebhookManager::new(config(1));
+    let begin = Instant::now();
+    block_on(async {
+        let options = WebhookOptions { rate: 20, ..quick_retries() };
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        for key in ["a", "b", "c", "d", "e"] {
+            manager.trigger(set(key, "1")).await.unwrap();
+        }
+    });
+    let arrivals = receiver.wait_for(5);
+    // Two at once, and then one every 50 ms.
+    let last = arrivals.iter().map(|arrival| arrival.began).max().unwrap();
+    assert!(last - begin >= Duration::from_millis(150));
+    assert_eq!(manager.info("w").unwrap().rate, 20);
+    let update = WebhookUpdate { rate: Some(0), ..WebhookUpdate::default() };
+    block_on(manager.update("w", update)).unwrap();
+    block_on(manager.trigger(set("f", "1"))).unwrap();
+    receiver.wait_for(6);
+    let refused = WebhookUpdate { rate: Some(1_000_001), ..WebhookUpdate::default() };
+    assert!(block_on(manager.update("w", refused)).is_err());
+}
+
+/// `auto_disable_after_ms` stops a webhook that only fails, and keeps its queue.
+#[test]
+fn a_webhook_that_only_fails_is_disabled() {
+    let receiver = Receiver::scripted(|_, _| Answer::Status(400, Duration::ZERO));
+    let mut config = config(1);
+    config.delivery.auto_disable_after_ms = 30;
+    let manager = WebhookManager::new(config);
+    block_on(async {
+        let options = WebhookOptions { retries: 1000, ..quick_retries() };
+        let options = WebhookOptions { retry_backoff: RetryBackoff::Fixed, ..options };
+        manager.create("w", &receiver.url(), options).await.unwrap();
+        manager.trigger(set("k", "1")).await.unwrap();
+    });
+    eventually("it is off", || manager.info("w").unwrap().status == WebhookStatus::Failing);
+    assert_eq!(manager.stats("w").unwrap().pending, 1);
+    assert_adds_up(&manager);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use ferrite::core::format::Format;
 use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{Stamp, pack};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
-use ferrite::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, Step};
+use ferrite::core::shard::{
+    Action, BreakerPolicy, ConnectionId, Isolation, Shard, ShardConfig, Shared, Step,
+};
 use ferrite::core::signature::Signatures;
 use ferrite::inbox::Doorbell;
 use ferrite::registry::{Auth, Registry, RegistryConfig, Settings};
@@ -55,8 +57,9 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         pending_max: usize::MAX >> 1,
         batch_size_max: 100,
         workers: 1,
-        verify_tls: true,
-        allowed_hosts: Vec::new(),
+        tls_profiles: Default::default(),
+        addresses: Arc::default(),
+        proxy: None,
         dead: Default::default(),
     };
     let registry = Registry::new(config).unwrap();
@@ -89,6 +92,10 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         ordered: true,
         format: Format::Ferrite,
         sequence: false,
+        final_statuses: Vec::new(),
+        rate: 0,
+        adaptive: false,
+        tls_profile: None,
     };
     registry.create("w", settings, 0).unwrap();
     registry
@@ -114,6 +121,11 @@ impl Rig {
             endpoint_connections_max: 1,
             connections_max: 1024,
             idle_timeout_ms: FOR_EVER_MS,
+            isolation: Isolation {
+                // Nothing but failures comes in some parts.
+                breaker: BreakerPolicy { failures: u32::MAX, ..BreakerPolicy::default() },
+                ..Isolation::default()
+            },
         };
         let snapshot = registry.published().load_full();
         Rig {

@@ -42,7 +42,7 @@ pub const CUSTOM_HEADER_BYTES_MAX: usize = 8 * 1024;
 pub const WEBHOOKS_MAX_DEFAULT: usize = 1000;
 /// Most retries a webhook may ask for.
 pub const RETRIES_MAX: u32 = 1000;
-/// Longest delay before a retry, and longest `Retry-After` that is obeyed: 24 hours.
+/// Longest delay before a retry, and the most that `max_retry_after_ms` may be: 24 hours.
 pub const RETRY_DELAY_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Longest exchange timeout: 10 minutes.
 pub const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1000;
@@ -149,6 +149,22 @@ pub const DNS_ADDRESSES_MAX: usize = 16;
 pub const DNS_POSITIVE_TTL_MS: u64 = 30_000;
 /// How long a failure of the resolver is remembered.
 pub const DNS_NEGATIVE_TTL_MS: u64 = 1_000;
+
+/// Longest `Retry-After` that is obeyed in full, unless configured: an hour, as the quotas of
+/// most services that send it are by the hour or shorter. A header that is wrong, or malicious,
+/// costs no more than this before the endpoint is asked again.
+pub const RETRY_AFTER_MS_DEFAULT: u64 = 60 * 60 * 1000;
+/// Failures in a row that open an endpoint's breaker, unless configured: more than one delivery
+/// makes by itself with the default retries, so that one bad event alone opens none.
+pub const BREAKER_FAILURES_DEFAULT: u32 = 10;
+/// How long a breaker stays open at first, unless configured.
+pub const BREAKER_OPEN_MS_DEFAULT: u64 = 1_000;
+/// How long a breaker stays open at most, unless configured.
+pub const BREAKER_OPEN_MS_MAX_DEFAULT: u64 = 60_000;
+/// Highest rate limit of one webhook, in attempts per second.
+pub const RATE_MAX: u32 = 1_000_000;
+/// Most statuses that one webhook may name as final.
+pub const FINAL_STATUSES_MAX: usize = 64;
 
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;

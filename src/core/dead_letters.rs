@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 pub enum DeadReason {
     /// Its first attempt and all its retries failed.
     RetriesUsedUp,
+    /// Its answer had a status that is not tried again (`FINAL_STATUS`).
+    FinalStatus,
+    /// Its receiver wanted no further attempt (`webhook-delivery: abort-message`).
+    Aborted,
 }
 
 impl DeadReason {
@@ -20,6 +24,8 @@ impl DeadReason {
     pub const fn name(self) -> &'static str {
         match self {
             DeadReason::RetriesUsedUp => "retries used up",
+            DeadReason::FinalStatus => "final status",
+            DeadReason::Aborted => "aborted by the receiver",
         }
     }
 }

@@ -7,6 +7,7 @@ use super::latency::Measures;
 use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
 use crate::base::limits;
+use crate::base::time::Tick;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -100,6 +101,10 @@ pub enum WebhookStatus {
     Disabled = 1,
     /// Its endpoint answered 410 Gone. As if it had been disabled by command.
     Gone = 2,
+    /// Its endpoint answered with `webhook-delivery: disable`. Otherwise as after a 410.
+    Refused = 3,
+    /// Nothing but failures for as long as `auto_disable_after_ms` says. Otherwise as after a 410.
+    Failing = 4,
 }
 
 impl WebhookStatus {
@@ -109,6 +114,29 @@ impl WebhookStatus {
             WebhookStatus::Active => "active",
             WebhookStatus::Disabled => "disabled",
             WebhookStatus::Gone => "disabled (410 gone)",
+            WebhookStatus::Refused => "disabled (webhook-delivery header)",
+            WebhookStatus::Failing => "disabled (nothing but failures)",
+        }
+    }
+
+    /// Why the webhook gets no deliveries, for replies; `None` while it does.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            WebhookStatus::Active => None,
+            WebhookStatus::Disabled => Some("command"),
+            WebhookStatus::Gone => Some("endpoint answered 410 Gone"),
+            WebhookStatus::Refused => Some("endpoint answered webhook-delivery: disable"),
+            WebhookStatus::Failing => Some("nothing but failures for auto_disable_after_ms"),
+        }
+    }
+
+    fn from_number(number: u8) -> WebhookStatus {
+        match number {
+            0 => WebhookStatus::Active,
+            1 => WebhookStatus::Disabled,
+            2 => WebhookStatus::Gone,
+            3 => WebhookStatus::Refused,
+            _ => WebhookStatus::Failing,
         }
     }
 }
@@ -222,11 +250,67 @@ impl DeliveryLog {
     }
 }
 
+/// Where the circuit breaker of an endpoint stands; the worst is the greatest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[repr(u8)]
+pub enum BreakerState {
+    /// The endpoint is sent to.
+    #[default]
+    Closed = 0,
+    /// One delivery finds out whether the endpoint is back.
+    HalfOpen = 1,
+    /// The endpoint has broken down: nothing is sent to it for a while.
+    Open = 2,
+}
+
+impl BreakerState {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::HalfOpen => "half-open",
+            BreakerState::Open => "open",
+        }
+    }
+}
+
+/// What one worker says of a webhook's endpoint, for whoever asks.
+#[derive(Debug, Default)]
+pub struct GateReading {
+    breaker: AtomicU8,
+    hold_until_us: AtomicU64,
+    window: AtomicU32,
+}
+
+impl GateReading {
+    /// Says where the breaker stands and until when the endpoint asked to be left alone, in
+    /// microseconds since 1970 (0: it did not).
+    pub fn set(&self, breaker: BreakerState, hold_until_us: u64) {
+        self.breaker.store(breaker as u8, Ordering::Relaxed);
+        self.hold_until_us.store(hold_until_us, Ordering::Relaxed);
+    }
+
+    /// Says how many deliveries may be in flight on this worker.
+    pub fn set_window(&self, window: u32) {
+        self.window.store(window, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> (BreakerState, u64) {
+        let breaker = match self.breaker.load(Ordering::Relaxed) {
+            0 => BreakerState::Closed,
+            1 => BreakerState::HalfOpen,
+            _ => BreakerState::Open,
+        };
+        (breaker, self.hold_until_us.load(Ordering::Relaxed))
+    }
+}
+
 /// One worker's part of a webhook's ledger.
 #[derive(Debug, Default)]
 struct WorkerPart {
     counters: CachePadded<Counters>,
     log: Mutex<DeliveryLog>,
+    gate: GateReading,
     measures: OnceLock<Box<Measures>>,
 }
 
@@ -239,6 +323,10 @@ pub struct Ledger {
     pending_max: u64,
     last_delivery_us: AtomicU64,
     workers: Box<[WorkerPart]>,
+    /// When the status was changed last, in microseconds since 1970; 0: it never was.
+    status_since_us: AtomicU64,
+    /// Since when there are nothing but failures, as a tick plus 1; 0: the last one succeeded.
+    failing_since: AtomicU64,
     /// Of all workers: only touched when a delivery is given up, looked at or replayed.
     dead: Mutex<DeadLetters>,
 }
@@ -253,22 +341,81 @@ impl Ledger {
             pending_max,
             last_delivery_us: AtomicU64::new(0),
             workers: (0..workers).map(|_| WorkerPart::default()).collect(),
+            status_since_us: AtomicU64::new(0),
+            failing_since: AtomicU64::new(0),
             dead: Mutex::new(DeadLetters::new(dead)),
         }
     }
 
     /// Whether the webhook gets deliveries.
     pub fn status(&self) -> WebhookStatus {
-        match self.status.load(Ordering::Acquire) {
-            0 => WebhookStatus::Active,
-            1 => WebhookStatus::Disabled,
-            _ => WebhookStatus::Gone,
+        WebhookStatus::from_number(self.status.load(Ordering::Acquire))
+    }
+
+    /// Changes whether the webhook gets deliveries. Setting what is set leaves the time of the
+    /// change as it is.
+    pub fn set_status(&self, status: WebhookStatus, unix_us: u64) {
+        if status == WebhookStatus::Active {
+            self.failing_since.store(0, Ordering::Relaxed);
+        }
+        if self.status() != status {
+            self.status_since_us.store(unix_us, Ordering::Relaxed);
+            self.status.store(status as u8, Ordering::Release);
         }
     }
 
-    /// Changes whether the webhook gets deliveries.
-    pub fn set_status(&self, status: WebhookStatus) {
-        self.status.store(status as u8, Ordering::Release);
+    /// Disables an active webhook; `false`: it is not active, and stays what it is.
+    pub fn disable(&self, reason: WebhookStatus, unix_us: u64) -> bool {
+        let active = WebhookStatus::Active as u8;
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        let disabled = self.status.compare_exchange(active, reason as u8, success, failure).is_ok();
+        if disabled {
+            self.status_since_us.store(unix_us, Ordering::Relaxed);
+        }
+        disabled
+    }
+
+    /// When the status was changed last, in microseconds since 1970.
+    pub fn status_since_us(&self) -> Option<u64> {
+        Some(self.status_since_us.load(Ordering::Relaxed)).filter(|&at| at != 0)
+    }
+
+    /// Notes an attempt that succeeded.
+    pub fn note_success(&self) {
+        // Nearly always there is nothing to take back: no store to what the workers share.
+        if self.failing_since.load(Ordering::Relaxed) != 0 {
+            self.failing_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes an attempt that failed; gives for how long nothing but that has happened, in
+    /// microseconds.
+    pub fn note_failure(&self, now: Tick) -> u64 {
+        let relaxed = Ordering::Relaxed;
+        match self.failing_since.compare_exchange(0, now.0 + 1, relaxed, relaxed) {
+            Ok(_) => 0,
+            Err(since) => (now.0 + 1).saturating_sub(since),
+        }
+    }
+
+    /// What `worker` says of the webhook's endpoint.
+    pub fn gate(&self, worker: usize) -> &GateReading {
+        &self.workers[worker].gate
+    }
+
+    /// How many deliveries may be in flight: the sum of the workers' windows; 0 before they know
+    /// of the webhook.
+    pub fn window(&self) -> u32 {
+        self.workers.iter().map(|part| part.gate.window.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What all workers say of the webhook's endpoint: the worst breaker, and the latest hold, in
+    /// microseconds since 1970.
+    pub fn gates(&self) -> (BreakerState, u64) {
+        let readings = self.workers.iter().map(|part| part.gate.read());
+        readings.fold((BreakerState::Closed, 0), |(worst, latest), (breaker, hold)| {
+            (worst.max(breaker), latest.max(hold))
+        })
     }
 
     /// Whether the queue is full.

@@ -63,8 +63,21 @@ pub struct Definition {
     pub since_generation: u64,
     /// What is counted and remembered of it.
     pub ledger: Arc<Ledger>,
+    /// Statuses that are not tried again, beside the ones that never are.
+    pub final_statuses: Box<[u16]>,
+    /// Attempts per second, over all workers; 0: no limit.
+    pub rate: u32,
+    /// Whether the windows of its workers adapt to the endpoint's latency.
+    pub adaptive: bool,
     /// What becomes of events while it is disabled.
     pub while_disabled: WhileDisabled,
+}
+
+impl Definition {
+    /// Whether a failure with this status is not tried again.
+    pub fn is_final(&self, status: u16) -> bool {
+        self.final_statuses.contains(&status)
+    }
 }
 
 impl Definition {

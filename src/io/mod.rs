@@ -13,6 +13,8 @@ mod signal;
 mod stages;
 mod thread_time;
 pub mod tls;
+mod tunnel;
+mod vetting;
 pub mod worker;
 
 pub use driver::{DriverKind, detect as detect_driver};

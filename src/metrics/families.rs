@@ -147,6 +147,15 @@ pub(super) const WEBHOOK: &[Family<WebhookMetrics>] = &[
         |webhook| Count(webhook.breaker as u64),
     ),
     family(
+        "ferrite_webhook_retry_after_timestamp_seconds",
+        Gauge,
+        "Until when its endpoint asked to be left alone; absent while it does not.",
+        |webhook| webhook.retry_after_until_us.into(),
+    ),
+    family("ferrite_webhook_window", Gauge, "Requests that may be in flight.", |webhook| {
+        Count(webhook.window.into())
+    }),
+    family(
         "ferrite_webhook_last_delivery_timestamp_seconds",
         Gauge,
         "When an attempt was last answered 2xx; absent before the first time.",

@@ -10,6 +10,7 @@ pub use crate::core::latency::{LATENCY_BOUNDS_US, LatencyHistogram};
 pub use text::CONTENT_TYPE;
 
 use crate::core::failure::Failure;
+use crate::core::ledger::BreakerState;
 
 /// A reading of everything that is measured. Taken without stopping or waking any worker: the
 /// numbers of one webhook may be of slightly different moments.
@@ -47,6 +48,11 @@ pub struct WebhookMetrics {
     pub active: bool,
     /// State of its endpoint's breaker.
     pub breaker: BreakerState,
+    /// Until when its endpoint asked to be left alone (`Retry-After`), in microseconds since 1970;
+    /// `None`: it does not now.
+    pub retry_after_until_us: Option<u64>,
+    /// Requests that may be in flight now; with `ADAPTIVE` it moves.
+    pub window: u32,
     /// Deliveries that came into being: events that matched and were accepted.
     pub triggered: u64,
     /// Deliveries that were answered 2xx.
@@ -93,19 +99,6 @@ impl WebhookMetrics {
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Failure::CAUSES.into_iter().zip(self.failures)
     }
-}
-
-/// State of a circuit breaker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum BreakerState {
-    /// Deliveries go out.
-    #[default]
-    Closed = 0,
-    /// One delivery at a time goes out, to see whether the endpoint has recovered.
-    HalfOpen = 1,
-    /// Nothing goes out.
-    Open = 2,
 }
 
 /// What is measured of one worker. Counters over deliveries include those of deleted webhooks.

@@ -7,12 +7,14 @@ pub use rotation::RetiredSecret;
 pub use settings::{Auth, Settings, SettingsError};
 
 use crate::base::id::WebhookId;
+use crate::core::address_policy::AddressPolicy;
 use crate::core::dead_letters::DeadLimits;
 use crate::core::event::EventMask;
+use crate::core::http::proxy::Proxy;
 use crate::core::ledger::{Ledger, WebhookStatus};
 use crate::core::matcher::{Matcher, MatcherEntry};
 use crate::core::snapshot::{Definition, Published, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a change was refused.
@@ -46,10 +48,12 @@ pub struct RegistryConfig {
     pub batch_size_max: u32,
     /// Workers, each with its part of every ledger.
     pub workers: usize,
-    /// Whether certificates are verified.
-    pub verify_tls: bool,
-    /// Hosts that webhooks may name; empty allows every host.
-    pub allowed_hosts: Vec<String>,
+    /// Names of the TLS profiles.
+    pub tls_profiles: BTreeSet<Arc<str>>,
+    /// Where webhooks may lead.
+    pub addresses: Arc<AddressPolicy>,
+    /// The proxy on the way out.
+    pub proxy: Option<Arc<Proxy>>,
     /// Dead letters that one webhook keeps.
     pub dead: DeadLimits,
 }
@@ -151,9 +155,14 @@ impl Registry {
     }
 
     /// Changes whether a webhook gets deliveries.
-    pub fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), RegistryError> {
+    pub fn set_status(
+        &self,
+        name: &str,
+        status: WebhookStatus,
+        now_us: u64,
+    ) -> Result<(), RegistryError> {
         self.change(|webhooks, _| {
-            find(webhooks, name)?.definition.ledger.set_status(status);
+            find(webhooks, name)?.definition.ledger.set_status(status, now_us);
             Ok(())
         })
     }

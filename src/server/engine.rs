@@ -8,6 +8,7 @@ use crate::webhooks::{
     EventRef, ReplayRequest, TestReport, WebhookError, WebhookInfo, WebhookManager, WebhookOptions,
     WebhookStats, WebhookUpdate, WhenFull,
 };
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -45,6 +46,7 @@ pub trait Engine: Send {
     fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError>;
     fn replay(&self, name: &str, request: &ReplayRequest) -> Result<u64, WebhookError>;
     fn shutdown(&self, deadline: Duration) -> DrainReport;
+    fn add_own_listener(&self, listener: SocketAddr);
 }
 
 impl Engine for WebhookManager {
@@ -87,6 +89,10 @@ impl Engine for WebhookManager {
 
     fn stats(&self, name: &str) -> Result<WebhookStats, WebhookError> {
         WebhookManager::stats(self, name)
+    }
+
+    fn add_own_listener(&self, listener: SocketAddr) {
+        WebhookManager::add_own_listener(self, listener);
     }
 
     fn engine_stats(&self) -> EngineStats {

@@ -2,30 +2,35 @@
 
 mod deliveries;
 
+use super::masking::Masking;
+use super::tls::{tls_material, tls_profile_names};
 use super::{
-    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, TestReport,
-    WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
-    WebhookStatus, WebhookUpdate, WhenFull,
+    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, SecurityConfig,
+    TestReport, WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions,
+    WebhookStats, WebhookStatus, WebhookUpdate, WhenFull,
 };
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::limits;
 use crate::base::oneshot::{Receiver, oneshot};
 use crate::base::random;
 use crate::base::time::{Clock, unix_us};
+use crate::core::address_policy::AddressPolicy;
 use crate::core::dead_letters::{DeadLimits, DeadTally};
 use crate::core::event::EventMask;
+use crate::core::http::proxy::Proxy;
+use crate::core::http::shown_url::shown_url;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
 use crate::core::retry::RetryPolicy;
-use crate::core::shard::{ShardConfig, Shared, TestOutcome};
+use crate::core::shard::{BreakerPolicy, Isolation, ShardConfig, Shared, TestOutcome};
 use crate::core::signature::SigningKey;
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
 use crate::io::DriverKind;
-use crate::io::dns::Resolver;
+use crate::io::dns::{Lookup, Resolver};
 use crate::io::ringer::{self, RingerHandle};
-use crate::io::tls::{TlsSettings, load_roots};
+use crate::io::tls::TlsSettings;
 use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
 use crate::registry::{
     Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
@@ -42,12 +47,26 @@ pub(super) struct Engine {
     registry: Result<Registry, WebhookError>,
     pub(super) published: Option<Arc<Published>>,
     pub(super) shared: Arc<Shared>,
+    /// Where webhooks may lead.
+    addresses: Arc<AddressPolicy>,
+    proxy: Option<Arc<Proxy>>,
+    /// Answers instead of the operating system, in tests.
+    lookup: Option<FakeLookup>,
     room: Arc<Room>,
     hasher: KeyHasher,
     pub(super) clock: Clock,
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+}
+
+/// Looks names up in tests. Its answers are not remembered.
+struct FakeLookup(Arc<Lookup>);
+
+impl std::fmt::Debug for FakeLookup {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("FakeLookup")
+    }
 }
 
 /// The engine's threads.
@@ -59,20 +78,23 @@ pub(super) struct Running {
 }
 
 impl Engine {
-    pub(super) fn new(config: WebhookConfig) -> Self {
+    pub(super) fn new(config: WebhookConfig, lookup: Option<Arc<Lookup>>) -> Self {
         let workers = match config.workers.workers {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             workers => workers,
         };
         let workers = workers.min(limits::WORKERS_MAX);
-        let registry = check(&config).and_then(|()| {
+        let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
+        let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
+        let registry = outward.clone().and_then(|(addresses, proxy)| {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
                 batch_size_max: config.max_batch_size as u32,
                 workers,
-                verify_tls: config.security.verify_ssl,
-                allowed_hosts: config.security.allowed_hosts.clone(),
+                tls_profiles: tls_profile_names(&config.security),
+                addresses,
+                proxy,
                 dead: DeadLimits {
                     letters_max: config.queue.max_dead,
                     bytes_max: config.queue.max_dead_bytes,
@@ -80,12 +102,16 @@ impl Engine {
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
+        let (addresses, proxy) = outward.unwrap_or_default();
         Engine {
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
             registry,
             shared: Arc::new(Shared::new(workers)),
+            addresses,
+            proxy,
+            lookup: lookup.map(FakeLookup),
             room: Arc::new(Room::default()),
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
@@ -125,16 +151,17 @@ impl Engine {
     fn start(&self) -> Result<Running, WebhookError> {
         let fail = |error: &dyn std::fmt::Display| WebhookError::Start(error.to_string());
         let published = self.registry()?.published().clone();
-        let roots = load_roots(self.config.security.ca_file.as_deref()).map_err(|e| fail(&e))?;
+        let material = tls_material(&self.config.security).map_err(|error| fail(&error))?;
         let driver = crate::io::detect_driver(self.config.workers.force_epoll);
         match &driver {
             DriverKind::Epoll(why) => tracing::warn!("workers run on epoll: {why}"),
             driver => tracing::info!("workers run on {driver}"),
         }
-        if !self.config.security.verify_ssl {
-            tracing::warn!("verify_ssl is off: https endpoints are not verified");
-        }
-        let resolver = Arc::new(Resolver::start().map_err(|error| fail(&error))?);
+        let resolver = match &self.lookup {
+            Some(FakeLookup(lookup)) => Resolver::start_forgetful(lookup.clone()),
+            None => Resolver::start(),
+        };
+        let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
         let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
@@ -149,12 +176,15 @@ impl Engine {
                     endpoint_connections_max: options.max_connections_per_endpoint,
                     connections_max: options.max_connections,
                     idle_timeout_ms: options.idle_timeout_ms,
+                    isolation: isolation_of(&self.config.delivery),
                 },
                 shared: self.shared.clone(),
                 published: published.clone(),
                 room: self.room.clone(),
                 resolver: resolver.clone(),
-                tls: TlsSettings::new(roots.clone()).map_err(|error| fail(&error))?,
+                addresses: self.addresses.clone(),
+                proxy: self.proxy.clone(),
+                tls: TlsSettings::new(&material).map_err(|error| fail(&error))?,
                 clock: self.clock,
                 driver: driver.clone(),
                 pin_core: match options.pin_cores.len() {
@@ -177,6 +207,10 @@ impl Engine {
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(Running { workers, ringer, driver })
+    }
+
+    pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
+        self.addresses.add_own_listener(listener);
     }
 
     /// Tells the workers of a new snapshot. Events bring the news too; this is for deliveries
@@ -236,6 +270,10 @@ impl Engine {
             retired: Vec::new(),
             format: options.format,
             sequence: options.sequence,
+            final_statuses: options.final_statuses,
+            rate: options.rate,
+            adaptive: options.adaptive,
+            tls_profile: options.tls_profile,
             while_disabled: options.while_disabled,
         }
     }
@@ -248,7 +286,7 @@ impl Engine {
     }
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
-        self.registry()?.set_status(name, status)?;
+        self.registry()?.set_status(name, status, unix_us())?;
         tracing::info!("webhook {name}: {} by command", status.name());
         self.poke_workers();
         Ok(())
@@ -257,10 +295,14 @@ impl Engine {
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
         let running = self.running()?;
+        let masking = Masking::of(&webhook.settings);
         let (sender, receiver) = oneshot();
         running.workers[0].control(Control::Test {
             definition: webhook.definition,
-            reply: Box::new(move |outcome| sender.send(outcome)),
+            reply: Box::new(move |mut outcome| {
+                masking.apply(&mut outcome.response);
+                sender.send(outcome);
+            }),
         });
         Ok(receiver)
     }
@@ -494,6 +536,15 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
             limits::BATCH_INTERVAL_MS_MAX
         ));
     }
+    for (name, value) in [
+        ("max_retry_after_ms", delivery.max_retry_after_ms),
+        ("breaker_open_ms", delivery.breaker_open_ms),
+        ("breaker_open_max_ms", delivery.breaker_open_max_ms),
+    ] {
+        if value > limits::RETRY_DELAY_MS_MAX {
+            return wrong(&format!("{name} must be at most {}", limits::RETRY_DELAY_MS_MAX));
+        }
+    }
     if config.queue.ring_events > limits::RING_EVENTS_MAX {
         return wrong(&format!("ring_events must be at most {}", limits::RING_EVENTS_MAX));
     }
@@ -508,6 +559,31 @@ fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         }
     }
     Ok(())
+}
+
+fn isolation_of(config: &super::DeliveryConfig) -> Isolation {
+    Isolation {
+        retry_after_ms_max: config.max_retry_after_ms,
+        breaker: BreakerPolicy {
+            failures: config.breaker_failures,
+            open_ms: config.breaker_open_ms,
+            open_ms_max: config.breaker_open_max_ms.max(config.breaker_open_ms),
+        },
+        auto_disable_after_ms: config.auto_disable_after_ms,
+    }
+}
+
+fn policy_of(config: &WebhookConfig) -> Result<AddressPolicy, WebhookError> {
+    let SecurityConfig { block_private, allowed_hosts, .. } = &config.security;
+    AddressPolicy::new(*block_private, allowed_hosts)
+        .map_err(|error| WebhookError::Start(format!("configuration: allowed_hosts: {error}")))
+}
+
+fn proxy_of(config: &WebhookConfig) -> Result<Option<Arc<Proxy>>, WebhookError> {
+    let SecurityConfig { proxy, no_proxy, .. } = &config.security;
+    let parse = |url: &super::ProxyUrl| Proxy::parse(url.text(), no_proxy).map(Arc::new);
+    let proxy = proxy.as_ref().map(parse).transpose();
+    proxy.map_err(|error| WebhookError::Start(format!("configuration: {error}")))
 }
 
 fn mask_of(events: &[super::WebhookEvent]) -> EventMask {
@@ -563,6 +639,10 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.ordered, update.ordered);
     set(&mut settings.format, update.format);
     set(&mut settings.sequence, update.sequence);
+    set(&mut settings.final_statuses, update.final_statuses);
+    set(&mut settings.rate, update.rate);
+    set(&mut settings.adaptive, update.adaptive);
+    set(&mut settings.tls_profile, update.tls_profile);
     set(&mut settings.while_disabled, update.while_disabled);
 }
 
@@ -594,9 +674,10 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let now = unix_us() / 1_000_000;
     let in_grace = settings.retired.iter().map(|retired| retired.until_unix_seconds);
     let in_grace: Vec<u64> = in_grace.filter(|until| *until > now).collect();
+    let (breaker, hold_until_us) = ledger.gates();
     WebhookInfo {
         name,
-        url: settings.url.clone(),
+        url: shown_url(&settings.url),
         pattern: settings.pattern.clone(),
         events: settings.events.iter().collect(),
         status: ledger.status(),
@@ -625,6 +706,14 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         old_secrets_until_us: in_grace.iter().max().map(|until| until * 1_000_000),
         while_disabled: settings.while_disabled,
         stats: stats_of(&ledger.tally(), ledger.last_delivery_us(), ledger.dead().tally()),
+        status_since_us: ledger.status_since_us().unwrap_or(webhook.created_at_us),
+        retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
+        breaker,
+        final_statuses: webhook.definition.final_statuses.to_vec(),
+        rate: settings.rate,
+        adaptive: settings.adaptive,
+        window: ledger.window(),
+        tls_profile: settings.tls_profile.clone(),
     }
 }
 

@@ -3,12 +3,12 @@
 
 use super::WebhookStatus;
 use super::engine::Engine;
-use crate::base::time::Tick;
-use crate::core::ledger::{Ledger, Tally};
+use crate::base::time::{Tick, unix_us};
+use crate::core::ledger::Tally;
 use crate::core::shard::Totals;
 use crate::core::snapshot::Definition;
 use crate::io::worker::WorkerShared;
-use crate::metrics::{BreakerState, Metrics, WebhookMetrics, WorkerMetrics};
+use crate::metrics::{Metrics, WebhookMetrics, WorkerMetrics};
 
 impl Engine {
     /// A reading of everything that is measured.
@@ -37,10 +37,13 @@ impl Engine {
 fn of_webhook(definition: &Definition, now: Tick) -> WebhookMetrics {
     let ledger = &*definition.ledger;
     let tally = ledger.tally();
+    let (breaker, hold_until_us) = ledger.gates();
     let mut webhook = WebhookMetrics {
         name: definition.name.clone(),
         active: ledger.status() == WebhookStatus::Active,
-        breaker: breaker_of(ledger),
+        breaker,
+        retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
+        window: ledger.window(),
         triggered: tally.triggered,
         delivered: tally.delivered,
         attempts: tally.attempts,
@@ -70,11 +73,6 @@ fn of_webhook(definition: &Definition, now: Tick) -> WebhookMetrics {
         }
     }
     webhook
-}
-
-/// The place of the circuit breaker. There is none yet, so it is closed.
-fn breaker_of(_ledger: &Ledger) -> BreakerState {
-    BreakerState::Closed
 }
 
 fn of_worker(worker: &WorkerShared, totals: &Totals, ring_capacity: u64) -> WorkerMetrics {

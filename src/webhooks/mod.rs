@@ -9,25 +9,29 @@ mod engine;
 mod error;
 mod gather;
 mod manager;
+mod masking;
 mod options;
 mod report;
+mod tls;
 mod trigger;
 
 pub use crate::core::dead_letters::DeadReason;
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
 pub use crate::core::format::Format;
-pub use crate::core::ledger::{DeliveryOutcome, WebhookStatus};
+pub use crate::core::ledger::{BreakerState, DeliveryOutcome, WebhookStatus};
 pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use crate::core::stages::TestStages;
 pub use crate::core::while_disabled::WhileDisabled;
 pub use crate::metrics::{
-    BreakerState, CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram,
-    Metrics, WebhookMetrics, WorkerMetrics,
+    CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
+    WebhookMetrics, WorkerMetrics,
 };
-pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
+pub use config::{
+    DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
+};
 pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};

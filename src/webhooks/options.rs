@@ -1,6 +1,7 @@
 //! What a webhook can be told.
 
 use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
+use crate::core::http::shown_url::shown_url;
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -78,6 +79,21 @@ pub struct WebhookOptions {
     /// Numbers the events in `X-Ferrite-Sequence` and `X-Ferrite-Key-Sequence`, so that a receiver
     /// can prove that nothing is missing. The webhook then keeps its own copy of each pending body.
     pub sequence: bool,
+    /// Statuses of 300 to 599 after which a delivery is given up at once, without retries, beside
+    /// those that never are retried. 410 cannot be one: it disables the webhook.
+    pub final_statuses: Vec<u16>,
+    /// Most attempts per second, retries included; up to 1 000 000. 0 for no limit. Divided among
+    /// the workers, each of which may begin a tenth of a second's worth at once after a pause, and
+    /// at least one.
+    pub rate: u32,
+    /// Whether the number of deliveries in flight adapts to the endpoint: from 16 on it grows up
+    /// to `concurrency` while answers take as long as they used to, and shrinks when they take
+    /// longer or when the endpoint cannot cope (429, 5xx, timeouts, broken connections).
+    pub adaptive: bool,
+    /// The TLS profile for an `https://` endpoint, one of
+    /// [`SecurityConfig::tls_profiles`](super::SecurityConfig::tls_profiles); `None` for the
+    /// configuration's own settings.
+    pub tls_profile: Option<String>,
     /// What becomes of events that arrive while the webhook is disabled.
     pub while_disabled: WhileDisabled,
 }
@@ -110,6 +126,10 @@ impl Default for WebhookOptions {
             ordered: true,
             format: Format::Ferrite,
             sequence: false,
+            final_statuses: Vec::new(),
+            rate: 0,
+            adaptive: false,
+            tls_profile: None,
             while_disabled: WhileDisabled::default(),
         }
     }
@@ -140,6 +160,10 @@ impl fmt::Debug for WebhookOptions {
             .field("ordered", &self.ordered)
             .field("format", &self.format)
             .field("sequence", &self.sequence)
+            .field("final_statuses", &self.final_statuses)
+            .field("rate", &self.rate)
+            .field("adaptive", &self.adaptive)
+            .field("tls_profile", &self.tls_profile)
             .field("while_disabled", &self.while_disabled)
             .finish()
     }
@@ -195,6 +219,14 @@ pub struct WebhookUpdate {
     pub format: Option<Format>,
     /// Whether events are numbered in headers; those that are pending stay as they are.
     pub sequence: Option<bool>,
+    /// Replaces the statuses after which a delivery is given up at once.
+    pub final_statuses: Option<Vec<u16>>,
+    /// Most attempts per second; 0 for no limit.
+    pub rate: Option<u32>,
+    /// Whether the number of deliveries in flight adapts to the endpoint.
+    pub adaptive: Option<bool>,
+    /// The TLS profile; `Some(None)` for the configuration's own settings.
+    pub tls_profile: Option<Option<String>>,
     /// What becomes of events that arrive while the webhook is disabled.
     pub while_disabled: Option<WhileDisabled>,
 }
@@ -203,7 +235,7 @@ impl fmt::Debug for WebhookUpdate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("WebhookUpdate")
-            .field("url", &self.url)
+            .field("url", &self.url.as_deref().map(shown_url))
             .field("pattern", &self.pattern)
             .field("events", &self.events)
             .field("auth", &self.auth)

@@ -1,8 +1,8 @@
 //! What the engine tells about itself.
 
 use super::{
-    DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, TestStages, WebhookEvent,
-    WebhookStatus, WhileDisabled,
+    BreakerState, DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, TestStages,
+    WebhookEvent, WebhookStatus, WhileDisabled,
 };
 
 /// Counters of one webhook. At rest, `triggered + replayed = delivered + failures + dropped +
@@ -53,7 +53,7 @@ pub struct WebhookStats {
 pub struct WebhookInfo {
     /// Its name.
     pub name: String,
-    /// Its endpoint.
+    /// Its endpoint, without the values of the query.
     pub url: String,
     /// Which keys.
     pub pattern: String,
@@ -111,6 +111,22 @@ pub struct WebhookInfo {
     pub while_disabled: WhileDisabled,
     /// Its counters.
     pub stats: WebhookStats,
+    /// Since when it has its status, in microseconds since 1970.
+    pub status_since_us: u64,
+    /// Until when its endpoint asked to be left alone (`Retry-After`), in microseconds since 1970.
+    pub retry_after_until_us: Option<u64>,
+    /// Where the circuit breaker of its endpoint stands: the worst of the workers'.
+    pub breaker: BreakerState,
+    /// Statuses after which a delivery is given up at once.
+    pub final_statuses: Vec<u16>,
+    /// Most attempts per second; 0 for no limit.
+    pub rate: u32,
+    /// Whether the number of deliveries in flight adapts to the endpoint.
+    pub adaptive: bool,
+    /// How many deliveries may be in flight now; 0 before the workers know of the webhook.
+    pub window: u32,
+    /// Its TLS profile; `None` for the configuration's own settings.
+    pub tls_profile: Option<String>,
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

@@ -4,6 +4,7 @@
 mod accounting;
 mod attempts;
 mod batches;
+mod breaker;
 mod connections;
 mod heads;
 mod letters;
@@ -11,6 +12,7 @@ mod measures;
 mod order;
 mod pipeline;
 mod progress;
+mod rate;
 
 use super::faults::Plan;
 use super::history::{End, Ended, Happening, History};
@@ -20,7 +22,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 24] = [
+pub const RULES: [(&str, Rule); 26] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -44,6 +46,8 @@ pub const RULES: [(&str, Rule); 24] = [
     ("measures", measures::measures),
     ("secrets", heads::secrets),
     ("numbers", heads::numbers),
+    ("breaker", breaker::breaker),
+    ("rate", rate::rate),
     ("dead letters", letters::letters),
 ];
 

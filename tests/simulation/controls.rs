@@ -4,13 +4,14 @@
 
 use super::checkers::{RULES, violations};
 use super::endpoints::{Script, Wish};
-use super::faults::Plan;
+use super::faults::{Plan, no_isolation};
 use super::history::{CarriedEvent, Entry, Happening, Sent};
 use super::operations::Order;
 use super::scenarios::{order, retry, world};
 use super::world::{Mischief, World};
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use ferrite::core::replay::Which;
+use ferrite::core::shard::{BreakerPolicy, Isolation};
 use ferrite::core::while_disabled::WhileDisabled;
 use std::collections::BTreeSet;
 
@@ -314,6 +315,85 @@ fn progress_notices_a_retry_that_is_overslept() {
     world.want_checkpoint();
     world.drain();
     expect(&world, &["progress"]);
+}
+
+/// A run in which a breaker opens once and its first probe fails.
+fn broken_down() -> World {
+    let breaker = BreakerPolicy { failures: 2, open_ms: 1000, open_ms_max: 1000 };
+    let isolation = Isolation { breaker, ..no_isolation() };
+    let mut world = world(Plan { isolation, ..Plan::quiet() });
+    world.create("hook", order(0));
+    world.run_for(1000);
+    world.endpoints[0].script.extend([Script::Reset; 3]);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.drain();
+    expect(&world, &[]);
+    world
+}
+
+#[test]
+fn breaker_notices_an_attempt_while_it_is_open() {
+    let mut world = broken_down();
+    change_sent(&mut world, 2, |sent| sent.assigned_at -= 500_000);
+    expect(&world, &["breaker"]);
+}
+
+#[test]
+fn breaker_notices_a_second_probe() {
+    let mut world = broken_down();
+    let (at, mut second) = sent(&world, 2);
+    second.name.id += 100;
+    (second.link, second.key, second.event) = (99, 99, Some(99));
+    insert_after(&mut world, at, Happening::Sent(second));
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "breaker"), "{rules:?}");
+}
+
+#[test]
+fn breaker_notices_one_that_opens_too_late() {
+    let mut world = broken_down();
+    world.plan.isolation.breaker.failures = 1;
+    expect(&world, &["breaker"]);
+}
+
+#[test]
+fn rate_notices_attempts_that_come_too_fast() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { rate: 20, ..order(0) });
+    world.run_for(1000);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..5).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.drain();
+    expect(&world, &[]);
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.rate = 19;
+        }
+    });
+    expect(&world, &["rate"]);
+}
+
+#[test]
+fn holds_notices_a_webhook_that_fails_for_too_long() {
+    let slow = Order { retry: retry(3, 1000), ..order(0) };
+    let mut world = run(slow, &[Script::Reset; 3], 1, Mischief::None);
+    expect(&world, &[]);
+    world.plan.isolation.auto_disable_after_ms = 2000;
+    expect(&world, &["holds"]);
+}
+
+#[test]
+fn attempts_notices_a_retry_after_a_final_status() {
+    let mut world = clean(&[Script::Status(422, 1000)], 1);
+    each(&mut world, |what| {
+        if let Happening::Learned { terms, .. } = what {
+            terms.final_status = Some(422);
+        }
+    });
+    expect(&world, &["attempts"]);
 }
 
 /// A run of four requests behind each other on one connection that has answered one before.

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::faults::Faults;
 use ferrite::core::failure::Failure;
-use ferrite::core::http::response::RetryAfter;
+use ferrite::core::http::response::{DeliveryWish, RetryAfter};
 use ferrite::core::shard::Closed;
 
 /// How an endpoint meets a connection.
@@ -35,6 +35,7 @@ pub struct Answer {
     pub retry_after: Option<RetryAfter>,
     /// Not HTTP: the shard may give it up at any byte.
     pub garbage: bool,
+    pub wish: Option<DeliveryWish>,
 }
 
 /// What an endpoint does with one request.
@@ -66,6 +67,8 @@ pub enum Script {
     Status(u16, u64),
     /// 503 with `Retry-After`.
     Busy(Wish),
+    /// Answers with a status and a word in `webhook-delivery`.
+    Wish(u16, DeliveryWish),
     /// Never answers.
     Hang,
     /// Reads the request and breaks the connection.
@@ -111,6 +114,11 @@ pub fn scripted(script: Script, unix_seconds: u64) -> Reaction {
             let pieces = vec![(1000, answer.bytes.len())];
             Reaction { answer, pieces, ..Reaction::default() }
         }
+        Script::Wish(status, wish) => {
+            let answer = wishing(plain(status, None), wish);
+            let pieces = vec![(1000, answer.bytes.len())];
+            Reaction { answer, pieces, ..Reaction::default() }
+        }
         Script::Hang => Reaction::default(),
         Script::Reset => Reaction { ending: Some((1000, Closed::Broken)), ..Reaction::default() },
         Script::LastStatus(status, delay_us) => {
@@ -140,6 +148,10 @@ pub fn react(dice: &mut Dice, faults: &Faults, fault_parts: u64, unix_seconds: u
         dice.pick(&[Framing::Length, Framing::Length, Framing::Close])
     };
     let mut answer = render(status, framing, wish, unix_seconds, b"{\"taken\":true}");
+    if faulty && faults.delivery_wishes && dice.chance(100) {
+        let wish = dice.pick(&[DeliveryWish::AbortMessage, DeliveryWish::Disable]);
+        answer = wishing(answer, wish);
+    }
     if faulty && faults.garbage && dice.chance(200) {
         answer = garbage(dice);
     }
@@ -352,6 +364,25 @@ fn render(
         keep_alive: !until_close && !matches!(framing, Framing::Close | Framing::OldVersion),
         retry_after,
         garbage: false,
+        wish: None,
+    }
+}
+
+/// An answer that also says something in `webhook-delivery`.
+fn wishing(answer: Answer, wish: DeliveryWish) -> Answer {
+    let field: &[u8] = match wish {
+        DeliveryWish::AbortMessage => b"webhook-delivery: abort-message\r\n",
+        DeliveryWish::Disable => b"Webhook-Delivery: Disable\r\n",
+    };
+    let line_end = answer.bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let mut bytes = answer.bytes;
+    bytes.splice(line_end..line_end, field.iter().copied());
+    Answer {
+        bytes,
+        head_at: answer.head_at.map(|at| at + field.len()),
+        complete_at: answer.complete_at.map(|at| at + field.len()),
+        wish: Some(wish),
+        ..answer
     }
 }
 

@@ -6,6 +6,7 @@
 use super::dice::Dice;
 use ferrite::core::dead_letters::DeadLimits;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
+use ferrite::core::shard::{BreakerPolicy, Isolation};
 
 macro_rules! switches {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -74,6 +75,8 @@ switches! {
     bursts,
     hot_keys,
     idle_periods,
+    /// Answers that say `webhook-delivery`.
+    delivery_wishes,
     /// Dead letters are replayed and cleared.
     replays,
     /// Some webhooks keep events while they are disabled.
@@ -111,6 +114,7 @@ pub struct Plan {
     /// How long a write takes; the requests arrive when half of it is over. `None` leaves it to
     /// chance.
     pub write_us: Option<u64>,
+    pub isolation: Isolation,
     /// Dead letters that a webhook keeps.
     pub dead: DeadLimits,
 }
@@ -144,6 +148,7 @@ impl Plan {
             late_us: dice.pick(&[0, 0, 1000]),
             wake_us: None,
             write_us: None,
+            isolation: draw_isolation(dice),
             dead: DeadLimits {
                 letters_max: dice.pick(&[0, 2, 1000, 1000]),
                 ..DeadLimits::default()
@@ -173,8 +178,27 @@ impl Plan {
             late_us: 0,
             wake_us: None,
             write_us: None,
+            isolation: no_isolation(),
             dead: DeadLimits::default(),
         }
+    }
+}
+
+/// No breaker, and every `Retry-After` in full.
+pub fn no_isolation() -> Isolation {
+    let breaker = BreakerPolicy { failures: 0, open_ms: 100, open_ms_max: 400 };
+    Isolation { retry_after_ms_max: 3_600_000, breaker, auto_disable_after_ms: 0 }
+}
+
+fn draw_isolation(dice: &mut Dice) -> Isolation {
+    Isolation {
+        retry_after_ms_max: dice.pick(&[500, 2500, 3_600_000]),
+        breaker: BreakerPolicy {
+            failures: dice.pick(&[0, 1, 2, 5, 10]),
+            open_ms: dice.pick(&[1, 50, 500]),
+            open_ms_max: dice.pick(&[100, 2000]),
+        },
+        auto_disable_after_ms: dice.pick(&[0, 0, 0, 10, 200]),
     }
 }
 

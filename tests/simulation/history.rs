@@ -5,6 +5,7 @@
 
 use ferrite::core::dead_letters::DeadTally;
 use ferrite::core::failure::Failure;
+use ferrite::core::http::response::DeliveryWish;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::retry::RetryPolicy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +158,12 @@ pub struct Terms {
     pub endpoint: usize,
     /// Counts the changes of the webhook.
     pub revision: u32,
+    /// A failure with this status is not tried again.
+    pub final_status: Option<u16>,
+    /// Attempts per second over all shards; 0: no limit.
+    pub rate: u32,
+    /// The window may be narrower than its part of the concurrency.
+    pub adaptive: bool,
     /// The secrets that it was told, the newest first: the number of each, and the second since
     /// 1970 until which it signs.
     pub secrets: [Option<(u32, u64)>; 3],
@@ -263,6 +270,8 @@ pub enum End {
     Status {
         status: u16,
         retry_at: Option<u64>,
+        /// What it said in `webhook-delivery`.
+        wish: Option<DeliveryWish>,
     },
     Failed(Failure),
     /// The connection had gone stale: DEL-4.
@@ -397,6 +406,19 @@ impl History {
             }
         }
         pipelines
+    }
+
+    /// What endpoints said in `webhook-delivery`, by the call that brought it and the request.
+    pub fn wishes(&self) -> BTreeMap<(u64, RequestName), DeliveryWish> {
+        let wishes = self.entries.iter().filter_map(|entry| match &entry.what {
+            Happening::Ended(Ended {
+                end: End::Status { wish: Some(wish), .. },
+                request: Some(name),
+                ..
+            }) => Some(((entry.call, *name), *wish)),
+            _ => None,
+        });
+        wishes.collect()
     }
 
     /// The last entries, one a line.

@@ -75,7 +75,8 @@ impl Link {
         let head_came = current.and_then(|said| said.answer.head_at).is_some_and(|at| come >= at);
         match current {
             Some(said) if head_came && !self.carried.is_empty() => {
-                End::Status { status: said.answer.status, retry_at }
+                let (status, wish) = (said.answer.status, said.answer.wish);
+                End::Status { status, retry_at, wish }
             }
             _ if self.answered > 0 && (come == 0 || self.carried.is_empty()) => End::Stale,
             _ if closed == Closed::Orderly => End::Failed(Failure::Closed),

@@ -71,6 +71,9 @@ pub struct Order {
     pub signed: bool,
     pub format: Format,
     pub sequence: bool,
+    pub final_status: Option<u16>,
+    pub rate: u32,
+    pub adaptive: bool,
     pub while_disabled: WhileDisabled,
 }
 
@@ -130,6 +133,10 @@ impl World {
             ordered: order.ordered,
             format: order.format,
             sequence: order.sequence,
+            final_statuses: order.final_status.into_iter().collect(),
+            rate: order.rate,
+            adaptive: order.adaptive,
+            tls_profile: None,
             while_disabled: order.while_disabled,
         };
         let now_us = WALL_START_US + self.now;
@@ -187,7 +194,9 @@ impl World {
 
     pub fn set_status(&mut self, webhook: u32, status: WebhookStatus) {
         self.note(Happening::StatusSet { webhook, active: status == WebhookStatus::Active });
-        self.registry.set_status(&self.lives[webhook as usize].name, status).expect("it is there");
+        self.registry
+            .set_status(&self.lives[webhook as usize].name, status, WALL_START_US + self.now)
+            .expect("it is there");
         self.published();
     }
 
@@ -213,6 +222,9 @@ impl World {
                     revision: life.revision,
                     secrets: secrets_of(&life.settings),
                     sequence: life.settings.sequence,
+                    final_status: life.settings.final_statuses.first().copied(),
+                    rate: life.settings.rate,
+                    adaptive: life.settings.adaptive,
                 },
             }
         });
@@ -406,6 +418,9 @@ impl World {
             format,
             sequence,
             batch,
+            final_status: self.dice.pick(&[None, None, Some(400), Some(500), Some(503)]),
+            rate: self.dice.pick(&[0, 0, 0, 50, 500]),
+            adaptive: self.dice.chance(300),
             while_disabled: match self.plan.faults.keeps && self.dice.chance(500) {
                 true => WhileDisabled::Keep,
                 false => WhileDisabled::Drop,
@@ -452,6 +467,9 @@ impl World {
                     settings.coalesce = order.coalesce;
                     settings.format = order.format;
                     settings.sequence = order.sequence;
+                    settings.final_statuses = order.final_status.into_iter().collect();
+                    settings.rate = order.rate;
+                    settings.adaptive = order.adaptive;
                     settings.while_disabled = order.while_disabled;
                 });
             }

@@ -86,8 +86,8 @@ impl World {
             if at < said.begin + complete_at {
                 continue;
             }
-            let Answer { status, keep_alive, .. } = said.answer;
-            let end = End::Status { status, retry_at: self.retry_at(&said.answer) };
+            let Answer { status, keep_alive, wish, .. } = said.answer;
+            let end = End::Status { status, retry_at: self.retry_at(&said.answer), wish };
             foreseen.answers.push((end, status, said.afterwards));
             let early = left == 1 && (state.writing || state.write_failed);
             if !keep_alive || early || state.test {
@@ -149,10 +149,11 @@ impl World {
     /// When the endpoint wants to hear again, by its answer.
     pub fn retry_at(&self, answer: &Answer) -> Option<u64> {
         let retry_after = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503))?;
-        Some(match retry_after {
+        let asked = match retry_after {
             RetryAfter::Seconds(seconds) => self.now + seconds * 1_000_000,
             RetryAfter::UnixSeconds(at) => (at * 1_000_000).saturating_sub(WALL_START_US),
-        })
+        };
+        Some(asked.min(self.now + self.plan.isolation.retry_after_ms_max * 1000))
     }
 
     /// The connection ends, and the driver notices.

@@ -4,15 +4,17 @@
 use super::checkers;
 use super::dice::Dice;
 use super::endpoints::{Script, Wish};
-use super::faults::Plan;
+use super::faults::{Plan, no_isolation};
 use super::history::{End, Happening, Sent};
 use super::operations::Order;
 use super::world::World;
 use ferrite::core::failure::Failure;
 use ferrite::core::format::Format;
-use ferrite::core::ledger::{Tally, WebhookStatus};
+use ferrite::core::http::response::DeliveryWish;
+use ferrite::core::ledger::{BreakerState, Tally, WebhookStatus};
 use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
+use ferrite::core::shard::{BreakerPolicy, Isolation};
 use ferrite::core::while_disabled::WhileDisabled;
 
 pub fn retry(retries: u32, delay_ms: u64) -> RetryPolicy {
@@ -41,6 +43,9 @@ pub fn order(endpoint: usize) -> Order {
         signed: true,
         format: Format::Ferrite,
         sequence: false,
+        final_status: None,
+        rate: 0,
+        adaptive: false,
         while_disabled: WhileDisabled::Drop,
     }
 }
@@ -162,7 +167,7 @@ fn retries_come_when_due_and_end() {
     assert_eq!((tally(&world, 0).dead, tally(&world, 0).attempts), (1, 4));
 }
 
-/// DEL-2: `Retry-After` is a lower bound for the whole webhook, and no more than that.
+/// DEL-2: `Retry-After` is a lower bound for the endpoint, and no more than that.
 #[test]
 fn retry_after_is_obeyed_in_both_forms() {
     for wish in [Wish::Seconds(3), Wish::Date(4)] {
@@ -179,6 +184,230 @@ fn retry_after_is_obeyed_in_both_forms() {
         assert!((3_000_000..=4_000_100).contains(&waited), "{wish:?}: {waited}");
         assert_eq!(tally(&world, 0).delivered, 2);
     }
+}
+
+/// DEL-2: `Retry-After` is for all webhooks of the endpoint, also for one that is made anew, and
+/// for no other endpoint.
+#[test]
+fn retry_after_holds_the_endpoint_and_no_other() {
+    let mut world = quiet(2);
+    let pattern = |number: u32| format!("key:{number}");
+    world.create("beside", Order { pattern: pattern(1), pipeline: 4, ..order(0) });
+    world.run_for(10_000);
+    world.endpoints[0].script.push_back(Script::Busy(Wish::Seconds(3)));
+    for endpoint in 0..2 {
+        world.endpoints[endpoint].forever = Some(Script::Status(200, 1000));
+    }
+    world.update(0, |settings| settings.pattern = pattern(0));
+    world.update(1, |settings| settings.pattern = pattern(1));
+    world.run_for(10_000);
+    world.trigger(0, false);
+    world.run_for(50_000);
+    world.trigger(1, false);
+    world.run_for(50_000);
+    world.delete(2);
+    world.create("anew", Order { pattern: pattern(1), ..order(0) });
+    world.run_for(10_000);
+    world.trigger(1, false);
+    world.run_for(1_000_000);
+    let delivered: Vec<u64> = (0..4).map(|webhook| tally(&world, webhook).delivered).collect();
+    assert_eq!(delivered, [0, 2, 0, 0], "only the other endpoint was sent to");
+    finish(&mut world);
+    assert_eq!((tally(&world, 0).delivered, tally(&world, 3).delivered), (1, 1));
+}
+
+/// A `Retry-After` beyond `max_retry_after_ms` counts as that.
+#[test]
+fn retry_after_is_capped() {
+    let isolation = Isolation { retry_after_ms_max: 2000, ..no_isolation() };
+    let mut world = world(Plan { isolation, ..Plan::quiet() });
+    world.create("hook", order(0));
+    world.endpoints[0].script.push_back(Script::Busy(Wish::Seconds(1_000_000_000)));
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(1, false);
+    finish(&mut world);
+    let waited = sents(&world)[1].0 - sents(&world)[0].0 - 1000;
+    assert!((2_000_000..2_000_100).contains(&waited), "{waited}");
+}
+
+/// A final status is tried once and no more; other failures are retried as ever.
+#[test]
+fn a_final_status_is_the_end() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { final_status: Some(422), ..order(0) });
+    world.endpoints[0].script.extend([Script::Status(422, 1000), Script::Status(400, 1000)]);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(1, false);
+    world.run_for(1000);
+    world.trigger(1, false);
+    finish(&mut world);
+    assert_eq!(sents(&world).iter().map(|(_, sent)| sent.attempt).collect::<Vec<_>>(), [1, 1, 2]);
+    assert_eq!((tally(&world, 0).dead, tally(&world, 0).delivered), (1, 1));
+}
+
+/// `webhook-delivery: abort-message` ends this delivery, `disable` stops the webhook and keeps
+/// what waits; what was answered 2xx is delivered all the same.
+#[test]
+fn an_endpoint_can_say_what_becomes_of_deliveries() {
+    let mut world = quiet(1);
+    let (abort, disable) = (DeliveryWish::AbortMessage, DeliveryWish::Disable);
+    world.endpoints[0].script.extend([
+        Script::Wish(500, abort),
+        Script::Wish(200, abort),
+        Script::Wish(500, disable),
+        Script::Wish(204, disable),
+    ]);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..5).for_each(|_| {
+        world.trigger(1, false);
+    });
+    world.run_for(10_000_000);
+    let counts = |world: &World| {
+        let tally = tally(world, 0);
+        (tally.dead, tally.delivered, tally.pending, world.lives[0].ledger.status())
+    };
+    assert_eq!(counts(&world), (1, 1, 3, WebhookStatus::Refused));
+    world.set_status(0, WebhookStatus::Active);
+    world.run_for(10_000_000);
+    assert_eq!(counts(&world), (1, 2, 2, WebhookStatus::Refused));
+    world.set_status(0, WebhookStatus::Active);
+    finish(&mut world);
+    assert_eq!(counts(&world), (1, 4, 0, WebhookStatus::Active));
+    let attempts: Vec<u32> = sents(&world).iter().map(|(_, sent)| sent.attempt).collect();
+    assert_eq!(attempts, [1; 6], "`disable` burns no attempt");
+}
+
+/// DEL-6: while a breaker is open nothing is sent and no attempt is burnt; one delivery finds out
+/// whether the endpoint is back, and the others follow it.
+#[test]
+fn a_breaker_saves_attempts_and_probes_with_one() {
+    let breaker = BreakerPolicy { failures: 4, open_ms: 1000, open_ms_max: 4000 };
+    let mut world =
+        world(Plan { isolation: Isolation { breaker, ..no_isolation() }, ..Plan::quiet() });
+    world.create("hook", Order { retry: retry(3, 1), concurrency: 4, ..order(0) });
+    world.run_for(10_000);
+    world.endpoints[0].forever = Some(Script::Reset);
+    (0..100).for_each(|key| {
+        world.trigger(key, false);
+    });
+    // Open after 4 failures, with up to 3 more under way; probes after 1, 3, 7, 11 and 15 seconds,
+    // and up to a fifth later.
+    world.run_for(18_100_000);
+    let burnt = tally(&world, 0);
+    assert!((8..=12).contains(&burnt.attempts), "{burnt:?}");
+    assert!(burnt.dead <= 1, "{burnt:?}");
+    assert_eq!(world.lives[0].ledger.gates().0, BreakerState::Open);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    finish(&mut world);
+    assert_eq!(tally(&world, 0).delivered + burnt.dead, 100);
+    assert_eq!(world.lives[0].ledger.gates().0, BreakerState::Closed);
+}
+
+/// The probe's webhook is deleted or moved while it is under way: another delivery finds out.
+#[test]
+fn a_probe_that_is_lost_is_followed_by_another() {
+    for delete in [true, false] {
+        let breaker = BreakerPolicy { failures: 1, open_ms: 1000, open_ms_max: 1000 };
+        let isolation = Isolation { breaker, ..no_isolation() };
+        let mut world = world(Plan { endpoints: 2, isolation, ..Plan::quiet() });
+        world.create("hook", order(0));
+        world.create("other", Order { timeout_ms: 60_000, pipeline: 2, ..order(0) });
+        world.endpoints[0].script.push_back(Script::Reset);
+        world.endpoints[0].script.push_back(Script::Reset);
+        world.endpoints[0].script.push_back(Script::Hang);
+        world.endpoints[0].forever = Some(Script::Status(200, 1000));
+        world.trigger(1, false);
+        while world.history.sents().count() < 3 {
+            world.step(u64::MAX);
+        }
+        let probe = sents(&world)[2].1.name.webhook;
+        match delete {
+            true => world.delete(probe),
+            false => world.move_to(probe, 1),
+        }
+        world.run_for(500_000);
+        let other = 1 - probe;
+        assert_eq!(tally(&world, other).delivered, u64::from(delete), "when it is free to");
+        finish(&mut world);
+        assert_eq!(tally(&world, other).delivered, 1);
+    }
+}
+
+/// `RATE` spreads attempts evenly after a burst of a tenth of a second's worth, and retries count.
+#[test]
+fn a_rate_is_kept_by_attempts_and_retries() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { rate: 100, retry: retry(3, 1), ..order(0) });
+    world.run_for(10_000);
+    world.endpoints[0].script.extend([Script::Status(400, 1000); 50]);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..100).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.take_in(0);
+    let start = world.now;
+    finish(&mut world);
+    let begun: Vec<u64> = sents(&world).iter().map(|(_, sent)| sent.assigned_at - start).collect();
+    assert_eq!(begun.len(), 150, "100 first attempts and 50 retries");
+    assert!(begun[..10].iter().all(|time| *time == 0), "{begun:?}");
+    for (number, time) in begun.iter().enumerate().skip(10) {
+        assert_eq!(*time, (number as u64 - 9) * 10_000, "one every 10 ms");
+    }
+}
+
+/// A window that adapts grows to the concurrency against an endpoint that keeps up, and shrinks
+/// against one that cannot cope, but never to nothing.
+#[test]
+fn an_adaptive_window_follows_the_endpoint() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { adaptive: true, concurrency: 32, ..order(0) });
+    world.run_for(10_000);
+    let window = |world: &World| world.lives[0].ledger.window();
+    assert_eq!(window(&world), 16);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    (0..2000).for_each(|key| {
+        world.trigger(key, false);
+    });
+    world.run_for(1_000_000);
+    assert_eq!((window(&world), tally(&world, 0).delivered), (32, 2000));
+    world.endpoints[0].script.extend([Script::Status(429, 1000); 1500]);
+    (0..500).for_each(|key| {
+        world.trigger(key, false);
+    });
+    let mut narrowest = u32::MAX;
+    for _ in 0..100 {
+        world.run_for(10_000);
+        narrowest = narrowest.min(window(&world));
+    }
+    assert_eq!(narrowest, 1);
+    finish(&mut world);
+}
+
+/// A webhook that has had nothing but failures for too long is disabled by the next one, and keeps
+/// its queue; one success on the way, or being enabled, begins the time anew.
+#[test]
+fn a_webhook_that_only_fails_is_disabled() {
+    let isolation = Isolation { auto_disable_after_ms: 1000, ..no_isolation() };
+    let mut world = world(Plan { isolation, ..Plan::quiet() });
+    let every_400_ms = RetryPolicy { multiplier: 1.0, ..retry(1000, 400) };
+    world.create("hook", Order { retry: every_400_ms, ..order(0) });
+    let bad = Script::Status(500, 0);
+    world.endpoints[0].script.extend([bad, bad, Script::Status(200, 0)]);
+    world.endpoints[0].forever = Some(bad);
+    world.trigger(1, false);
+    world.trigger(1, false);
+    world.run_for(10_000_000);
+    // 2 failures, success, then failures at 0, 400, 800 and 1200 ms.
+    assert_eq!(world.lives[0].ledger.status(), WebhookStatus::Failing);
+    assert_eq!((tally(&world, 0).attempts, tally(&world, 0).pending), (7, 1));
+    world.set_status(0, WebhookStatus::Active);
+    world.run_for(10_000_000);
+    // The first retry is due at once.
+    assert_eq!((tally(&world, 0).attempts, tally(&world, 0).pending), (11, 1));
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.set_status(0, WebhookStatus::Active);
+    finish(&mut world);
+    assert_eq!(tally(&world, 0).delivered, 2);
 }
 
 /// DEL-5: an exchange ends at its deadline to the microsecond, and its connection with it.
@@ -299,10 +528,10 @@ fn a_stale_request_follows_its_webhook() {
     assert_eq!(tally(&world, 0).resent, 1);
 }
 
-/// The last word of an endpoint that was left does not disable the webhook, nor hold it up.
+/// The last word for a webhook that has been moved does not disable it.
 #[test]
 fn an_endpoint_that_was_left_has_no_say() {
-    for script in [Script::Status(410, 5000), Script::Busy(Wish::Seconds(60))] {
+    for script in [Script::Status(410, 5000), Script::Wish(500, DeliveryWish::Disable)] {
         let mut world = quiet(1);
         world.update(0, |settings| settings.retry = retry(3, 1));
         world.endpoints[0].script.push_back(script);

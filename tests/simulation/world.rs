@@ -189,8 +189,9 @@ impl World {
             pending_max: plan.pending_max,
             batch_size_max: 100,
             workers: plan.shards,
-            verify_tls: true,
-            allowed_hosts: Vec::new(),
+            tls_profiles: Default::default(),
+            addresses: Arc::default(),
+            proxy: None,
             dead: plan.dead,
         })
         .expect("a registry without webhooks");
@@ -205,6 +206,7 @@ impl World {
                 endpoint_connections_max: plan.endpoint_connections_max,
                 connections_max: plan.connections_max,
                 idle_timeout_ms: plan.idle_timeout_ms,
+                isolation: plan.isolation,
             };
             let shard = Shard::new(config, shared.clone(), registry.published().load_full());
             Seat {

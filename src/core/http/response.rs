@@ -32,7 +32,23 @@ pub struct Response {
     pub keep_alive: bool,
     /// When the endpoint wants to hear again, if it says so.
     pub retry_after: Option<RetryAfter>,
+    /// What it says in `webhook-delivery`.
+    pub wish: Option<DeliveryWish>,
 }
+
+/// What an endpoint can ask for in the response header `webhook-delivery` (an addition to
+/// Standard Webhooks that is proposed there). The greater one goes further.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum DeliveryWish {
+    /// `abort-message`: never again this delivery.
+    AbortMessage,
+    /// `disable`: nothing more for this webhook.
+    Disable,
+}
+
+/// Stands where no final head was read yet.
+const NO_RESPONSE: Response =
+    Response { status: 0, keep_alive: false, retry_after: None, wish: None };
 
 /// The two forms of `Retry-After`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,7 +145,7 @@ impl ResponseReader {
             head: Vec::new(),
             started: false,
             interim_responses: 0,
-            response: Response { status: 0, keep_alive: false, retry_after: None },
+            response: NO_RESPONSE,
             body_bytes: 0,
             snippet: Vec::new(),
         }
@@ -144,7 +160,7 @@ impl ResponseReader {
         }
         self.started = false;
         self.interim_responses = 0;
-        self.response = Response { status: 0, keep_alive: false, retry_after: None };
+        self.response = NO_RESPONSE;
         self.body_bytes = 0;
         self.snippet.clear();
     }
@@ -279,6 +295,7 @@ impl ResponseReader {
             status: head.status,
             keep_alive: head.keep_alive,
             retry_after: head.retry_after,
+            wish: head.wish,
         };
         self.state = match head.framing {
             Framing::Length(0) => State::Done,

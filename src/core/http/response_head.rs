@@ -1,6 +1,6 @@
 //! The head of a response: the few facts in it that matter to a sender.
 
-use super::response::{ResponseError, RetryAfter};
+use super::response::{DeliveryWish, ResponseError, RetryAfter};
 use crate::base::limits::{HEAD_MEMO_BYTES_MAX, RESPONSE_HEADERS_MAX};
 use crate::core::timestamp;
 use std::fmt;
@@ -16,6 +16,7 @@ pub(super) struct Head {
     pub(super) keep_alive: bool,
     pub(super) retry_after: Option<RetryAfter>,
     pub(super) framing: Framing,
+    pub(super) wish: Option<DeliveryWish>,
 }
 
 /// Where the body ends.
@@ -142,6 +143,7 @@ struct Fields {
     close: bool,
     keep_alive: bool,
     retry_after: Option<RetryAfter>,
+    wish: Option<DeliveryWish>,
 }
 
 impl Fields {
@@ -161,6 +163,10 @@ impl Fields {
                 for text in value.split(|byte| *byte == b',') {
                     self.note_content_length(text.trim_ascii());
                 }
+            }
+            16 if name.eq_ignore_ascii_case("webhook-delivery") => {
+                // The one that goes further counts; words that are not known say nothing.
+                self.wish = tokens(value).filter_map(parse_wish).chain(self.wish).max();
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.has_transfer_encoding = true;
@@ -200,7 +206,7 @@ impl Fields {
             self.content_length.map_or(Framing::UntilClose, Framing::Length)
         };
         keep_alive &= framing != Framing::UntilClose;
-        Ok(Head { status, keep_alive, retry_after: self.retry_after, framing })
+        Ok(Head { status, keep_alive, retry_after: self.retry_after, framing, wish: self.wish })
     }
 }
 
@@ -218,6 +224,14 @@ fn parse_digits(text: &[u8]) -> Option<u64> {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
         _ => None,
     })
+}
+
+fn parse_wish(word: &[u8]) -> Option<DeliveryWish> {
+    match word {
+        _ if word.eq_ignore_ascii_case(b"disable") => Some(DeliveryWish::Disable),
+        _ if word.eq_ignore_ascii_case(b"abort-message") => Some(DeliveryWish::AbortMessage),
+        _ => None,
+    }
 }
 
 fn parse_retry_after(value: &[u8]) -> Option<RetryAfter> {

@@ -19,6 +19,7 @@ use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
 use crate::core::payload;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// While other endpoints wait because there are as many connections as there may be, one gives
 /// way after so many exchanges: the busy ones must not keep the others waiting for ever.
@@ -39,9 +40,9 @@ pub struct ConnectionId {
 pub struct Target {
     /// Scheme, host and port.
     pub endpoint: EndpointKey,
-    /// Whether the certificate is verified: an unverified connection is never handed to a
-    /// webhook that wants a verified one.
-    pub verify_tls: bool,
+    /// The TLS profile, by name; `None` for the configuration's own. A connection is never handed
+    /// to a webhook with another one: it may be unverified, or show another client certificate.
+    pub tls_profile: Option<Arc<str>>,
 }
 
 /// How a connection ended.
@@ -51,6 +52,8 @@ pub enum Closed {
     Orderly,
     /// It broke.
     Broken,
+    /// It broke for a reason that has a name.
+    Failed(Failure),
 }
 
 /// What the driver does next with a connection.
@@ -118,6 +121,8 @@ enum Writing {
 pub(super) struct Connection {
     generation: u32,
     pub(super) endpoint: usize,
+    /// The gate of its endpoint, which may outlive the pool.
+    gate: usize,
     /// Under way, the oldest first: answers come in this order.
     pub(super) exchanges: VecDeque<Exchange>,
     /// How many of them, the oldest, the driver has taken to write: only after that can bytes be
@@ -137,10 +142,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(generation: u32, endpoint: usize) -> Self {
+    pub(super) fn new(generation: u32, endpoint: usize, gate: usize) -> Self {
         Connection {
             generation,
             endpoint,
+            gate,
             exchanges: VecDeque::new(),
             written: 0,
             writing: Writing::Over,
@@ -191,6 +197,9 @@ impl Shard {
         let (slot, deliveries) = self.depart(load);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight += 1;
+        if let Some(bucket) = &mut webhook.rate {
+            bucket.take(now);
+        }
         webhook.counters(self.config.worker).in_flight.add(deliveries);
         let timeout_ms = webhook.definition.timeout_ms;
         self.shared.totals[self.config.worker].deliveries.in_flight.add(deliveries);
@@ -420,6 +429,8 @@ impl Shard {
         connection.answered = connection.answered.saturating_add(1);
         let snippet = connection.reader.take_snippet();
         connection.reader.reset();
+        let gate = connection.gate;
+        self.hear(now, gate, &exchange.job, &Ok(response));
         let began = exchange.began();
         self.endpoints[endpoint].has_enough = false;
         self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, Ok(response), &snippet);
@@ -483,6 +494,7 @@ impl Shard {
             (Ok(response), _) => Ok(response),
             (Err(error), Closed::Orderly) => Err(error.failure()),
             (Err(_), Closed::Broken) => Err(Failure::Reset),
+            (Err(_), Closed::Failed(failure)) => Err(failure),
         };
         // DEL-4: a pooled connection that had gone stale before it was used. The request cannot
         // have been answered; it goes out again at once, and is not counted.
@@ -506,6 +518,7 @@ impl Shard {
         if let Some(exchange) = connection.exchanges.pop_front() {
             let began = exchange.began();
             let snippet = connection.reader.snippet();
+            self.hear(now, connection.gate, &exchange.job, &outcome);
             self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, outcome, snippet);
         }
         self.take_back(now.tick, connection.exchanges);
@@ -520,12 +533,13 @@ impl Shard {
     pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
         // All go before any is made up for: nothing must be given to one that is about to go.
         let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
-        for Connection { endpoint, mut exchanges, mut reader, .. } in ended {
+        for Connection { endpoint, gate, mut exchanges, mut reader, .. } in ended {
             // Once its head is complete an answer stands, also one whose body takes too long.
             if let Ok(response) = reader.finish()
                 && let Some(exchange) = exchanges.pop_front()
             {
                 let (began, answer) = (exchange.began(), Ok(response));
+                self.hear(now, gate, &exchange.job, &answer);
                 let snippet = reader.snippet();
                 self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, answer, snippet);
             }
@@ -533,6 +547,7 @@ impl Shard {
                 exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
             for exchange in expired {
                 let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
+                self.hear(now, gate, &exchange.job, &timeout);
                 self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
             }
             self.take_back(now.tick, others);

@@ -3,6 +3,7 @@
 //! A lane goes to an idle connection, else behind other requests on a connection that has room
 //! (`PIPELINE`), else a connection is opened, else it waits in its webhook's ready list.
 
+use super::breaker::Admission;
 use super::connections::{Connection, Target};
 use super::{Action, Shard};
 use crate::base::time::Tick;
@@ -31,6 +32,9 @@ pub(super) struct EndpointState {
     /// Webhooks that have something to send, in turn.
     pub(super) queue: VecDeque<u32>,
     pub(super) starved: bool,
+    /// The gate of its target, and what that allows.
+    pub(super) gate: usize,
+    pub(super) admission: Admission,
 }
 
 impl EndpointState {
@@ -78,7 +82,12 @@ impl Shard {
                     head_memo: HeadMemo::default(),
                     queue: VecDeque::new(),
                     starved: false,
+                    gate: usize::MAX,
+                    admission: Admission::Free,
                 });
+                let (gate, admission) = self.join_gate(&key.target, endpoint);
+                let state = &mut self.endpoints[endpoint];
+                (state.gate, state.admission) = (gate, admission);
                 self.pool.index.insert(key, endpoint);
                 endpoint
             }
@@ -106,6 +115,7 @@ impl Shard {
             let state = self.endpoints.remove(endpoint);
             self.pool.index.remove(&state.key);
             self.pool.starved.retain(|&starved| starved != endpoint);
+            self.leave_gate(state.gate, endpoint);
         }
     }
 
@@ -215,7 +225,7 @@ impl Shard {
 
     pub(super) fn open_connection_now(&mut self, endpoint: usize) -> u32 {
         let generation = self.next_generation();
-        let connection = Connection::new(generation, endpoint);
+        let connection = Connection::new(generation, endpoint, self.endpoints[endpoint].gate);
         let index = self.connections.insert(connection) as u32;
         let state = &mut self.endpoints[endpoint];
         state.open += 1;

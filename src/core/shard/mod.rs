@@ -23,23 +23,30 @@
 
 mod ages;
 mod batches;
+mod breaker;
 mod connections;
 mod endpoints;
+mod gates;
 mod intake;
+mod isolation;
 mod lanes;
 mod load;
 mod measures;
 mod notices;
 mod numbers;
 mod overflow;
+mod rate;
 mod replay;
 mod salvage;
 mod settle;
 mod stale;
 mod timers;
 mod webhooks;
+mod window;
 
+pub use breaker::BreakerPolicy;
 pub use connections::{Closed, ConnectionId, Step, Target};
+pub use isolation::Isolation;
 pub use notices::{Notice, NoticeKind};
 pub use settle::TestOutcome;
 
@@ -52,6 +59,7 @@ use crate::base::time::Tick;
 use batches::Batch;
 use connections::Connection;
 use endpoints::{EndpointState, Pool};
+use gates::Gates;
 use hashbrown::HashTable;
 use lanes::{Delivery, EventRecord, Lane};
 use notices::Notices;
@@ -79,6 +87,8 @@ pub struct ShardConfig {
     pub connections_max: usize,
     /// An idle connection is closed after this long.
     pub idle_timeout_ms: u64,
+    /// How far endpoints that misbehave are borne with.
+    pub isolation: Isolation,
 }
 
 /// What the shards of one engine share with each other and with the callers.
@@ -173,6 +183,7 @@ pub struct Shard {
     body: Vec<u8>,
     notices: Notices,
     lines: Vec<u8>,
+    gates: Gates,
     /// Kept events that are being sent again.
     replays: Slab<Replay>,
 }
@@ -206,6 +217,7 @@ impl Shard {
             body: Vec::new(),
             notices: Notices::default(),
             lines: Vec::new(),
+            gates: Gates::default(),
             replays: Slab::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);

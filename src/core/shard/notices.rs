@@ -7,6 +7,7 @@ use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Tick;
 use crate::core::failure::Failure;
+use crate::core::ledger::WebhookStatus;
 use std::fmt;
 
 /// What happened.
@@ -25,10 +26,19 @@ pub enum NoticeKind {
         /// Why the last one failed.
         failure: Failure,
     },
-    /// A webhook was disabled: its endpoint answered 410.
+    /// A webhook was disabled, by its endpoint or because it only fails.
     Disabled {
         /// Which.
         webhook: String,
+        /// Why.
+        reason: WebhookStatus,
+    },
+    /// An endpoint has broken down, and is left alone.
+    BreakerOpen {
+        /// Host and port.
+        endpoint: String,
+        /// For how long, in milliseconds.
+        wait_ms: u64,
     },
     /// An endpoint could not be connected to.
     ConnectFailed {
@@ -51,6 +61,7 @@ enum Kind {
     Disabled,
     ConnectFailed,
     Dropped,
+    BreakerOpen,
 }
 
 /// Something that operators should read.
@@ -73,8 +84,12 @@ impl fmt::Display for Notice {
                 let s = if *attempts == 1 { "" } else { "s" };
                 write!(formatter, " given up after {attempts} attempt{s}: {failure}")?;
             }
-            NoticeKind::Disabled { webhook } => {
-                write!(formatter, "webhook {webhook}: disabled, its endpoint answered 410 Gone")?;
+            NoticeKind::Disabled { webhook, reason } => {
+                let why = reason.reason().unwrap_or_default();
+                write!(formatter, "webhook {webhook}: disabled, {why}")?;
+            }
+            NoticeKind::BreakerOpen { endpoint, wait_ms } => {
+                write!(formatter, "endpoint {endpoint}: breaker open for {wait_ms} ms")?;
             }
             NoticeKind::ConnectFailed { endpoint, failure } => {
                 write!(formatter, "endpoint {endpoint}: {failure}")?;
@@ -101,7 +116,7 @@ struct Allowance {
 /// What has been told lately.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    allowances: [Allowance; 4],
+    allowances: [Allowance; 5],
 }
 
 impl Notices {
@@ -151,10 +166,17 @@ impl Shard {
         });
     }
 
-    /// A webhook was disabled by its endpoint.
-    pub(super) fn notice_disabled(&mut self, now: Tick, slot: u32) {
+    /// A webhook was disabled, by its endpoint or because it only fails.
+    pub(super) fn notice_disabled(&mut self, now: Tick, slot: u32, reason: WebhookStatus) {
         self.tell(now, Kind::Disabled, |shard| {
-            Some(NoticeKind::Disabled { webhook: shard.name_of(slot)? })
+            Some(NoticeKind::Disabled { webhook: shard.name_of(slot)?, reason })
+        });
+    }
+
+    /// An endpoint is left alone for a while.
+    pub(super) fn notice_breaker_open(&mut self, now: Tick, gate: usize, wait_ms: u64) {
+        self.tell(now, Kind::BreakerOpen, |shard| {
+            Some(NoticeKind::BreakerOpen { endpoint: shard.gate_name(gate)?, wait_ms })
         });
     }
 

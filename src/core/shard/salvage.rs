@@ -42,6 +42,8 @@ impl Shard {
         }
         fresh.recount();
         fresh.keep_waiting(now.tick, &self);
+        fresh.keep_gates(now.tick, &self);
+        fresh.keep_buckets(&self);
         self.fail_tests(now, &mut fresh);
         fresh.take_over_replays(now.tick, &mut self);
         fresh.totals().restarts.add(1);
@@ -49,8 +51,7 @@ impl Shard {
         fresh
     }
 
-    /// Retries wait as long as they would have, and endpoints that asked for a pause get it: a
-    /// breakdown must not turn into a storm.
+    /// Retries wait as long as they would have: a breakdown must not turn into a storm.
     fn keep_waiting(&mut self, now: Tick, old: &Shard) {
         for (slot, webhook) in self.webhooks.iter_mut().enumerate() {
             let Some(webhook) = webhook else { continue };
@@ -58,9 +59,7 @@ impl Shard {
             if let Some(Some(old)) = old.webhooks.get(slot)
                 && old.definition.id == webhook.definition.id
             {
-                webhook.hold_until = old.hold_until;
                 webhook.numbers.clone_from(&old.numbers);
-                self.timers.hold_over(old.hold_until, slot as u32);
             }
         }
         self.keep_batches(old);

@@ -1,16 +1,16 @@
 //! What an attempt's outcome means for its delivery (DEL-2).
 
+use super::breaker::is_breakdown;
 use super::connections::{ConnectionId, Job};
 use super::lanes::EventRecord;
 use super::load::Load;
 use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
-use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::dead_letters::DeadReason;
 use crate::core::failure::Failure;
-use crate::core::http::response::{Response, RetryAfter};
+use crate::core::http::response::{DeliveryWish, Response};
 use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
 use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
@@ -64,7 +64,7 @@ pub(super) struct Began {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Delivered,
-    /// The endpoint is gone: the webhook is disabled unless it has moved on meanwhile; the
+    /// The endpoint wants no more: the webhook is disabled unless it has moved on meanwhile; the
     /// delivery stays, nothing is counted.
     Gone,
     Again,
@@ -84,7 +84,6 @@ pub(super) struct Ended {
 
 const STATUS_GONE: u16 = 410;
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
-const STATUS_UNAVAILABLE: u16 = 503;
 
 /// Why an answer is a failure, if it is one: success is 200 to 299, nothing else.
 fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
@@ -93,6 +92,12 @@ fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
         Ok(response) => Some(Failure::Status(response.status)),
         Err(failure) => Some(*failure),
     }
+}
+
+/// Whether an attempt shows that its endpoint cannot cope with so many.
+fn is_pressed(outcome: &Result<Response, Failure>) -> bool {
+    let too_many = matches!(outcome, Ok(response) if response.status == STATUS_TOO_MANY_REQUESTS);
+    too_many || is_breakdown(outcome)
 }
 
 impl Shard {
@@ -145,10 +150,15 @@ impl Shard {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         webhook.in_flight -= 1;
         let (retries, revision) = (webhook.definition.retry.retries, webhook.revision);
+        let adapts = webhook.adaptive.is_some();
         let failure = failure_of(outcome);
+        let wish = outcome.as_ref().ok().and_then(|response| response.wish);
         let verdict = match failure {
             None => Verdict::Delivered,
             Some(Failure::Status(STATUS_GONE)) => Verdict::Gone,
+            Some(_) if wish == Some(DeliveryWish::Disable) => Verdict::Gone,
+            Some(_) if wish == Some(DeliveryWish::AbortMessage) => Verdict::Dead,
+            Some(Failure::Status(status)) if webhook.definition.is_final(status) => Verdict::Dead,
             Some(_) if self.load_attempts(load) < retries => Verdict::Again,
             Some(_) => Verdict::Dead,
         };
@@ -159,6 +169,9 @@ impl Shard {
         let attempts = self.load_attempts(load);
         let status = outcome.as_ref().ok().map(|response| response.status);
         let latency_us = now.tick.since_us(began.at);
+        if let Some(pressed) = adapts.then(|| is_pressed(outcome)) {
+            self.adapt_window(now.tick, slot, latency_us, pressed);
+        }
         let ended = Ended { verdict, attempts, status, failure, latency_us };
         self.log_attempt(now, load, ended, snippet);
         let counted = verdict != Verdict::Gone;
@@ -168,29 +181,25 @@ impl Shard {
         );
         self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
         if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
-            self.keep_dead(now, load, &ended, DeadReason::RetriesUsedUp);
+            let reason = match wish {
+                Some(DeliveryWish::AbortMessage) => DeadReason::Aborted,
+                _ if attempts > retries => DeadReason::RetriesUsedUp,
+                _ => DeadReason::FinalStatus,
+            };
+            self.keep_dead(now, load, &ended, reason);
             self.notice_dead_letter(now.tick, load, attempts, failure);
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
         let speaks_for_it = began.revision == revision;
-        if speaks_for_it {
-            self.hold_if_asked(now, slot, outcome);
-        }
+        let is_gone = verdict == Verdict::Gone && speaks_for_it;
+        self.stop_if_due(now, slot, failure.is_some(), is_gone, wish.filter(|_| speaks_for_it));
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
                 self.finish(now.tick, load);
                 self.update_full(slot);
             }
             Verdict::Again => self.wait_for_retry(now.tick, slot, load, attempts),
-            Verdict::Gone => {
-                if speaks_for_it && let Some(webhook) = &self.webhooks[slot as usize] {
-                    webhook.definition.ledger.set_status(WebhookStatus::Gone);
-                    self.notice_disabled(now.tick, slot);
-                    // Callers that wait for its full queue need not wait for it any more.
-                    self.actions.push_back(Action::RoomMade);
-                }
-                self.put_back(now.tick, load);
-            }
+            Verdict::Gone => self.put_back(now.tick, load),
         }
         // The window has room again for its other lanes, also when it has left the endpoint.
         if let Some(webhook) = &self.webhooks[slot as usize] {
@@ -270,23 +279,37 @@ impl Shard {
         self.retry_at(Tick(now.0.saturating_add(delay_us)), load);
     }
 
-    /// Obeys `Retry-After`: nothing is sent to this endpoint before.
-    fn hold_if_asked(&mut self, now: Now, slot: u32, outcome: &Result<Response, Failure>) {
-        let Ok(Response { status, retry_after: Some(retry_after), .. }) = outcome else { return };
-        if !matches!(*status, STATUS_TOO_MANY_REQUESTS | STATUS_UNAVAILABLE) {
-            return;
-        }
-        let wait_ms = match *retry_after {
-            RetryAfter::Seconds(seconds) => seconds.saturating_mul(1000),
-            RetryAfter::UnixSeconds(at) => {
-                at.saturating_mul(1000).saturating_sub(now.unix_us / 1000)
+    /// Disables a webhook whose endpoint wants that, or which has failed for too long.
+    fn stop_if_due(
+        &mut self,
+        now: Now,
+        slot: u32,
+        failed: bool,
+        is_gone: bool,
+        wish: Option<DeliveryWish>,
+    ) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let ledger = &webhook.definition.ledger;
+        let failing_us = match failed {
+            true => ledger.note_failure(now.tick),
+            false => {
+                ledger.note_success();
+                0
             }
         };
-        let until = now.tick.plus_ms(wait_ms.min(limits::RETRY_DELAY_MS_MAX));
-        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        if until > webhook.hold_until {
-            webhook.hold_until = until;
-            self.timers.hold_over(until, slot);
+        let allowed_ms = self.config.isolation.auto_disable_after_ms;
+        let reason = match (wish, is_gone) {
+            (Some(DeliveryWish::Disable), _) => WebhookStatus::Refused,
+            (_, true) => WebhookStatus::Gone,
+            _ if failed && allowed_ms > 0 && failing_us >= allowed_ms.saturating_mul(1000) => {
+                WebhookStatus::Failing
+            }
+            _ => return,
+        };
+        if ledger.disable(reason, now.unix_us) {
+            self.notice_disabled(now.tick, slot, reason);
+            // Callers that wait for its full queue need not wait for it any more.
+            self.actions.push_back(Action::RoomMade);
         }
     }
 

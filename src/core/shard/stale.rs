@@ -27,8 +27,8 @@ impl Shard {
     }
 
     /// Moves the oldest load of a stale connection to a new one, and takes the others back. If the
-    /// webhook has been given another endpoint meanwhile, or has been stopped or put on hold, the
-    /// load waits its turn instead.
+    /// webhook has been given another endpoint meanwhile, or has been stopped, or its endpoint must
+    /// not be sent to, the load waits its turn instead.
     pub(super) fn send_again(&mut self, now: Tick, index: usize) {
         let endpoint = self.connections[index].endpoint;
         let mut exchanges = std::mem::take(&mut self.connections[index].exchanges);
@@ -37,7 +37,11 @@ impl Shard {
         };
         let slot = self.load_slot(load);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.endpoint == endpoint && webhook.is_welcome(now) {
+        if webhook.endpoint == endpoint
+            && webhook.is_active()
+            && webhook.has_token(now)
+            && self.may_send_again(now, endpoint, load)
+        {
             exchanges.pop_front();
             self.count_as_resent(load);
             // The new connection is made before the old one goes, so that the endpoint stays.
@@ -63,6 +67,7 @@ impl Shard {
             let Some(load) = exchange.job.load() else { continue };
             let slot = self.load_slot(load);
             self.count_as_resent(load);
+            self.lose_probe(load);
             self.put_back(now, load);
             endpoints.extend(self.webhooks[slot as usize].as_ref().map(|webhook| webhook.endpoint));
         }
@@ -111,6 +116,7 @@ impl Shard {
         }
         let worker = self.config.worker;
         let count = withdrawn.len();
+        withdrawn.iter().for_each(|&load| self.lose_probe(load));
         let deliveries: u64 = withdrawn.iter().map(|&load| self.load_deliveries(load)).sum();
         withdrawn.into_iter().rev().for_each(|load| self.put_back(now, load));
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };

@@ -11,8 +11,10 @@ use std::collections::{BinaryHeap, HashMap};
 enum Due {
     /// The head of a lane may be tried again.
     Lane { lane: u32, generation: u32 },
-    /// A webhook may send again.
-    Hold { slot: u32 },
+    /// An endpoint may be sent to again.
+    Gate { gate: usize },
+    /// A webhook's rate or window allows another attempt.
+    Webhook { slot: u32 },
     /// A batch may be tried again.
     Batch { batch: u32, generation: u32 },
     /// What waits for its batch to fill has waited long enough.
@@ -41,8 +43,12 @@ impl Timers {
         self.heap.push(Reverse((at, Due::Lane { lane, generation })));
     }
 
-    pub(super) fn hold_over(&mut self, at: Tick, slot: u32) {
-        self.heap.push(Reverse((at, Due::Hold { slot })));
+    pub(super) fn gate_due(&mut self, at: Tick, gate: usize) {
+        self.heap.push(Reverse((at, Due::Gate { gate })));
+    }
+
+    pub(super) fn webhook_due(&mut self, at: Tick, slot: u32) {
+        self.heap.push(Reverse((at, Due::Webhook { slot })));
     }
 
     pub(super) fn batch_due(&mut self, at: Tick, batch: u32, generation: u32) {
@@ -94,8 +100,12 @@ impl Shard {
         }
         while let Some((at, due)) = self.timers.pop_due(now.tick) {
             let slot = match due {
-                Due::Hold { slot } => {
-                    self.list_webhook(slot);
+                Due::Gate { gate } => {
+                    self.look_at_gate(now.tick, gate);
+                    continue;
+                }
+                Due::Webhook { slot } => {
+                    self.look_at_webhook(slot);
                     slot
                 }
                 Due::Replay { replay } => {

@@ -2,11 +2,14 @@
 
 use super::ages::Ages;
 use super::batches::Filling;
+use super::breaker::Admission;
 use super::connections::Exchange;
 use super::lanes::ReadyList;
 use super::load::Load;
 use super::numbers::Numbers;
 use super::overflow::DropQueue;
+use super::rate::Bucket;
+use super::window::AdaptiveWindow;
 use super::{Action, Shard};
 use crate::base::time::Tick;
 use crate::core::ledger::{Counters, WebhookStatus};
@@ -25,9 +28,7 @@ pub(super) struct WebhookState {
     /// Requests on a connection.
     pub(super) in_flight: u32,
     /// This shard's part of the webhook's concurrency.
-    window: u32,
-    /// Nothing is sent before: the endpoint asked for it (`Retry-After`).
-    pub(super) hold_until: Tick,
+    pub(super) window: u32,
     /// Whether it stands in its endpoint's queue.
     listed: bool,
     /// Batches that are made and may be sent, the first one first.
@@ -40,6 +41,10 @@ pub(super) struct WebhookState {
     pub(super) ages: Ages,
     /// What its events are numbered by, once one was (`SEQUENCE`).
     pub(super) numbers: Option<Box<Numbers>>,
+    /// This shard's part of its rate, if that is limited.
+    pub(super) rate: Option<Bucket>,
+    /// Narrows the window, if it is to adapt.
+    pub(super) adaptive: Option<AdaptiveWindow>,
 }
 
 impl WebhookState {
@@ -49,7 +54,10 @@ impl WebhookState {
     }
 
     fn may_send(&self, now: Tick) -> bool {
-        self.in_flight < self.window && self.has_something_due() && self.is_welcome(now)
+        self.in_flight < self.window
+            && self.has_something_due()
+            && self.is_active()
+            && self.has_token(now)
     }
 
     pub(super) fn makes_batches(&self) -> bool {
@@ -65,9 +73,14 @@ impl WebhookState {
         is_due || !self.batches_ready.is_empty()
     }
 
-    /// Whether the endpoint may be sent to: nobody has stopped it, and it has not asked to wait.
-    pub(super) fn is_welcome(&self, now: Tick) -> bool {
-        self.hold_until <= now && self.definition.ledger.status() == WebhookStatus::Active
+    /// Whether its rate allows another attempt.
+    pub(super) fn has_token(&self, now: Tick) -> bool {
+        self.rate.as_ref().is_none_or(|bucket| bucket.allows(now))
+    }
+
+    /// Whether nobody has stopped it.
+    pub(super) fn is_active(&self) -> bool {
+        self.definition.ledger.status() == WebhookStatus::Active
     }
 
     pub(super) fn counters(&self, worker: usize) -> &Counters {
@@ -116,39 +129,40 @@ impl Shard {
 
     fn add_webhook(&mut self, slot: usize, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
-        let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         self.webhooks[slot] = Some(WebhookState {
             definition,
             endpoint,
             revision: 0,
             ready: ReadyList::default(),
             in_flight: 0,
-            window,
-            hold_until: Tick::default(),
+            window: 0,
             listed: false,
             batches_ready: VecDeque::new(),
             filling: Filling::default(),
             drop_queue: DropQueue::default(),
             ages: Ages::default(),
             numbers: None,
+            rate: None,
+            adaptive: None,
         });
+        self.change_rate(slot as u32);
+        self.change_window(slot as u32);
+        self.publish_gate(slot as u32);
     }
 
     fn change_webhook(&mut self, now: Tick, slot: u32, definition: Arc<Definition>) {
         let endpoint = self.endpoint_for(&definition);
-        let window = window_of(definition.concurrency, self.config.worker, self.config.workers);
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         if webhook.definition.target != definition.target
             || webhook.definition.head != definition.head
         {
-            // What the old endpoint asked for, or will yet ask for, is not the new one's wish.
+            // What the old place will yet say of the webhook is not for the new one.
             webhook.revision = webhook.revision.wrapping_add(1);
-            webhook.hold_until = Tick::default();
+            definition.ledger.note_success();
         }
         let on_full_changes = webhook.definition.on_full != definition.on_full;
         let batch_changes = webhook.definition.batch != definition.batch;
         webhook.definition = definition;
-        webhook.window = window;
         let old = std::mem::replace(&mut webhook.endpoint, endpoint);
         self.endpoints[endpoint].has_enough = false;
         if old != endpoint {
@@ -164,6 +178,43 @@ impl Shard {
             self.change_on_full(slot);
         }
         self.release_endpoint(old);
+        self.publish_gate(slot);
+        self.change_rate(slot);
+        self.change_window(slot);
+    }
+
+    /// The webhook has another concurrency: what its window has learnt is kept.
+    fn change_window(&mut self, slot: u32) {
+        let (worker, workers) = (self.config.worker, self.config.workers);
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        webhook.window = window_of(webhook.definition.concurrency, worker, workers);
+        let known = webhook.adaptive.take();
+        if webhook.definition.adaptive {
+            let window = match known {
+                Some(known) => known.bounded(webhook.window),
+                None => AdaptiveWindow::new(webhook.window),
+            };
+            webhook.window = window.limit();
+            webhook.adaptive = Some(window);
+        }
+        webhook.definition.ledger.gate(worker).set_window(webhook.window);
+    }
+
+    /// An attempt of a webhook whose window adapts has ended.
+    pub(super) fn adapt_window(&mut self, now: Tick, slot: u32, latency_us: u64, pressed: bool) {
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        let Some(adaptive) = &mut webhook.adaptive else { return };
+        adaptive.note(now, latency_us, webhook.in_flight + 1, pressed);
+        let limit = adaptive.limit();
+        if webhook.window == limit {
+            return;
+        }
+        if webhook.window < limit {
+            // The connection that has answered takes one request, not two.
+            self.timers.webhook_due(Tick::default(), slot);
+        }
+        webhook.window = limit;
+        webhook.definition.ledger.gate(self.config.worker).set_window(limit);
     }
 
     /// Ends the connections that carry deliveries of `slot`, which is no more.
@@ -198,6 +249,7 @@ impl Shard {
             .filter(|(_, lane)| lane.key.slot == slot)
             .map(|(index, _)| index as u32)
             .collect();
+        self.lose_probes_of(slot);
         let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane)).sum();
         self.batches.retain(|_, batch| batch.slot != slot);
         let in_flight = webhook.counters(self.config.worker).in_flight.get();
@@ -227,17 +279,25 @@ impl Shard {
 
     /// What to send to `endpoint` next, taken from the webhooks in turn.
     pub(super) fn next_load(&mut self, now: Tick, endpoint: usize) -> Option<Load> {
+        let admission = self.endpoints[endpoint].admission;
+        if admission == Admission::Shut {
+            return None;
+        }
         while let Some(slot) = self.endpoints[endpoint].queue.pop_front() {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { continue };
             webhook.listed = false;
             if !webhook.may_send(now) {
-                // It comes back when a delivery ends, the hold is over, or it is enabled.
+                // It comes back when a delivery ends, it is enabled, or there is a token.
+                self.await_token(now, slot);
                 continue;
             }
             let load = self.take_load(slot);
             self.list_webhook(slot);
-            if load.is_some() {
-                return load;
+            if let Some(load) = load {
+                if admission == Admission::One {
+                    self.begin_probe(now, endpoint, load);
+                }
+                return Some(load);
             }
         }
         None
@@ -246,10 +306,16 @@ impl Shard {
     /// Whether some webhook has something to send to `endpoint` now. Drops those that have not
     /// from its queue.
     pub(super) fn has_load(&mut self, now: Tick, endpoint: usize) -> bool {
+        if self.endpoints[endpoint].admission == Admission::Shut {
+            return false;
+        }
         while let Some(&slot) = self.endpoints[endpoint].queue.front() {
             match &mut self.webhooks[slot as usize] {
                 Some(webhook) if webhook.may_send(now) => return true,
-                Some(webhook) => webhook.listed = false,
+                Some(webhook) => {
+                    webhook.listed = false;
+                    self.await_token(now, slot);
+                }
                 None => {}
             }
             self.endpoints[endpoint].queue.pop_front();

@@ -98,6 +98,20 @@ const FORMAT: Argument = oneof(
 );
 const SEQUENCE: Argument =
     oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const TLS_PROFILE: Argument = option("tls-profile", "TLS_PROFILE", "string");
+
+const FINAL_STATUS: Argument = Argument {
+    name: "status",
+    kind: "integer",
+    token: "FINAL_STATUS",
+    flags: &["optional", "multiple"],
+    parts: &[],
+};
+
+const RATE: Argument = option("attempts-per-second", "RATE", "integer");
+
+const ADAPTIVE: Argument =
+    oneof("adaptive", "ADAPTIVE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
 const WHILE_DISABLED: Argument = oneof(
     "while-disabled",
     "WHILE_DISABLED",
@@ -128,6 +142,10 @@ const CREATE: &[Argument] = &[
     ORDER,
     FORMAT,
     SEQUENCE,
+    FINAL_STATUS,
+    RATE,
+    ADAPTIVE,
+    TLS_PROFILE,
     WHILE_DISABLED,
 ];
 
@@ -155,6 +173,10 @@ const UPDATE: &[Argument] = &[
     FORMAT,
     SEQUENCE,
     option("seconds", "GRACE", "integer"),
+    FINAL_STATUS,
+    RATE,
+    ADAPTIVE,
+    TLS_PROFILE,
     WHILE_DISABLED,
 ];
 

@@ -34,6 +34,10 @@ enum Keyword {
     Format,
     Sequence,
     Grace,
+    FinalStatus,
+    Rate,
+    Adaptive,
+    TlsProfile,
     WhileDisabled,
 }
 
@@ -60,6 +64,10 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("FORMAT", Keyword::Format),
     ("SEQUENCE", Keyword::Sequence),
     ("GRACE", Keyword::Grace),
+    ("FINAL_STATUS", Keyword::FinalStatus),
+    ("RATE", Keyword::Rate),
+    ("ADAPTIVE", Keyword::Adaptive),
+    ("TLS_PROFILE", Keyword::TlsProfile),
     ("WHILE_DISABLED", Keyword::WhileDisabled),
 ];
 
@@ -122,6 +130,10 @@ pub(super) struct Options {
     format: Option<Format>,
     sequence: Option<bool>,
     secret_grace_seconds: Option<u64>,
+    final_statuses: Option<Vec<u16>>,
+    rate: Option<u32>,
+    adaptive: Option<bool>,
+    tls_profile: Option<String>,
     while_disabled: Option<WhileDisabled>,
 }
 
@@ -152,6 +164,9 @@ impl Options {
         let name = keyword.name();
         if keyword == Keyword::Events {
             return self.take_events(values, form);
+        }
+        if keyword == Keyword::FinalStatus {
+            return self.take_final_statuses(values, form);
         }
         let needed = match keyword {
             Keyword::Header => 2,
@@ -221,8 +236,30 @@ impl Options {
                     .ok_or("ERR WHILE_DISABLED is drop or keep")?;
                 set(&mut self.while_disabled, name, choice)?;
             }
-            Keyword::Events => {}
+            Keyword::TlsProfile => set(&mut self.tls_profile, name, text(name, values[0])?)?,
+            Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
+            Keyword::Adaptive => set(&mut self.adaptive, name, yes_or_no(name, values[0])?)?,
+            Keyword::Events | Keyword::FinalStatus => {}
         }
+        Ok(rest)
+    }
+
+    /// Takes statuses up to the next option; `none` stands for no status.
+    fn take_final_statuses<'a, 'b>(
+        &mut self,
+        values: &'a [&'b [u8]],
+        form: Form,
+    ) -> Result<&'a [&'b [u8]], String> {
+        const NAME: &str = "FINAL_STATUS";
+        let is_option = |word: &&[u8]| Keyword::from_word(word, form).is_some();
+        let count = values.iter().position(is_option).unwrap_or(values.len());
+        let (words, rest) = values.split_at(count);
+        let statuses = match words {
+            [] => return Err(format!("ERR {NAME} takes one or more statuses, or 'none'")),
+            [word] if word.eq_ignore_ascii_case(b"none") => Vec::new(),
+            words => words.iter().map(|word| number(NAME, word)).collect::<Result<_, _>>()?,
+        };
+        set(&mut self.final_statuses, NAME, statuses)?;
         Ok(rest)
     }
 
@@ -288,11 +325,15 @@ impl Options {
             ordered: self.ordered.unwrap_or(true),
             format: self.format.unwrap_or_default(),
             sequence: self.sequence.unwrap_or_default(),
+            final_statuses: self.final_statuses.unwrap_or_default(),
+            rate: self.rate.unwrap_or_default(),
+            adaptive: self.adaptive.unwrap_or_default(),
+            tls_profile: self.tls_profile.filter(|name| !name.is_empty()),
             while_disabled: self.while_disabled.unwrap_or_default(),
         }
     }
 
-    /// As changes to a webhook. An empty secret stops signing.
+    /// As changes to a webhook. An empty secret stops signing; an empty TLS profile is none.
     pub fn into_update(self) -> WebhookUpdate {
         WebhookUpdate {
             url: self.url,
@@ -320,6 +361,10 @@ impl Options {
             secret_grace_seconds: self.secret_grace_seconds,
             format: self.format,
             sequence: self.sequence,
+            final_statuses: self.final_statuses,
+            rate: self.rate,
+            adaptive: self.adaptive,
+            tls_profile: self.tls_profile.map(|name| Some(name).filter(|name| !name.is_empty())),
             while_disabled: self.while_disabled,
         }
     }
@@ -429,7 +474,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE format CloudEvents-Binary SEQUENCE True while_disabled Keep",
+             FALSE format CloudEvents-Binary SEQUENCE True Tls_Profile lab while_disabled Keep",
         );
         assert_eq!(options.while_disabled, WhileDisabled::Keep);
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
@@ -444,12 +489,27 @@ mod tests {
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
         assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::FERRITE));
         assert_eq!((options.format, options.sequence), (Format::CloudEventsBinary, true));
+        assert_eq!(options.tls_profile.as_deref(), Some("lab"));
     }
 
     #[test]
     fn nothing_given_is_the_default() {
         assert_eq!(Options::default().into_create(), WebhookOptions::default());
         assert_eq!(Options::default().into_update(), WebhookUpdate::default());
+    }
+
+    #[test]
+    fn final_statuses_go_up_to_the_next_option() {
+        let options = create("FINAL_STATUS 400 422 RETRIES 2 Rate 50 adaptive TRUE");
+        assert_eq!((options.final_statuses, options.retries), (vec![400, 422], 2));
+        assert_eq!((options.rate, options.adaptive), (50, true));
+        assert!(refused("ADAPTIVE maybe", Form::Create).contains("ADAPTIVE is true or false"));
+        assert!(create("final_status none").final_statuses.is_empty());
+        assert!(refused("FINAL_STATUS", Form::Create).contains("one or more statuses"));
+        assert!(refused("FINAL_STATUS RETRIES 2", Form::Create).contains("one or more statuses"));
+        assert!(refused("FINAL_STATUS 4xx", Form::Create).contains("value of FINAL_STATUS"));
+        let update = parse("FINAL_STATUS none", Form::Update).unwrap_or_else(|m| panic!("{m}"));
+        assert_eq!(update.into_update().final_statuses, Some(vec![]));
     }
 
     #[test]

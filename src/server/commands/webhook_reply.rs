@@ -29,6 +29,7 @@ enum Value<'a> {
     Time(u64),
     Events(&'a [WebhookEvent]),
     Names(&'a [String]),
+    Statuses(&'a [u16]),
     Nothing,
 }
 
@@ -54,6 +55,10 @@ fn write_map(reply: &mut Reply<'_>, fields: &[(&str, Value<'_>)]) {
             Value::Names(names) => {
                 reply.array(names.len());
                 names.iter().for_each(|name| reply.bulk(name));
+            }
+            Value::Statuses(statuses) => {
+                reply.array(statuses.len());
+                statuses.iter().for_each(|status| reply.integer(i64::from(*status)));
             }
             Value::Nothing => reply.null(),
         }
@@ -127,8 +132,19 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("public_key", Value::or_nothing(info.public_key.as_deref(), Value::Text)),
         ("old_secrets", Value::Number(info.old_secrets as u64)),
         ("old_secrets_until", Value::or_nothing(info.old_secrets_until_us, Value::Time)),
+        ("tls_profile", Value::or_nothing(info.tls_profile.as_deref(), Value::Text)),
     ]);
     fields.extend(more_counters(stats));
+    fields.extend([
+        ("status_reason", Value::or_nothing(info.status.reason(), Value::Text)),
+        ("status_since", Value::Time(info.status_since_us)),
+        ("retry_after_until", Value::or_nothing(info.retry_after_until_us, Value::Time)),
+        ("breaker", Value::Text(info.breaker.name())),
+        ("final_statuses", Value::Statuses(&info.final_statuses)),
+        ("rate", Value::Number(u64::from(info.rate))),
+        ("adaptive", Value::Text(if info.adaptive { "yes" } else { "no" })),
+        ("window", Value::Number(u64::from(info.window))),
+    ]);
     fields.push(("while_disabled", Value::Text(info.while_disabled.name())));
     write_map(reply, &fields);
 }

@@ -2,10 +2,10 @@
 
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
-    DeadLetterRecord, DeadReason, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DrainReport,
-    EngineStats, EventRef, EventValue, Failure, OnFull, ReplayOf, ReplayRequest, RetryBackoff,
-    TestReport, TestStages, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions, WebhookStats,
-    WebhookStatus, WebhookUpdate,
+    BreakerState, DeadLetterRecord, DeadReason, DeliveryFilter, DeliveryOutcome, DeliveryRecord,
+    DrainReport, EngineStats, EventRef, EventValue, Failure, OnFull, ReplayOf, ReplayRequest,
+    RetryBackoff, TestReport, TestStages, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
+    WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -212,8 +212,16 @@ impl Engine for StubEngine {
             public_key: None,
             old_secrets: 0,
             old_secrets_until_us: None,
+            tls_profile: None,
             while_disabled: options.while_disabled,
             stats: STATS,
+            status_since_us: 1_705_312_800_000_000,
+            retry_after_until_us: None,
+            breaker: BreakerState::Closed,
+            final_statuses: options.final_statuses,
+            rate: options.rate,
+            adaptive: options.adaptive,
+            window: 64,
         })
     }
 
@@ -285,4 +293,6 @@ impl Engine for StubEngine {
     fn shutdown(&self, _: Duration) -> DrainReport {
         DrainReport::default()
     }
+
+    fn add_own_listener(&self, _: std::net::SocketAddr) {}
 }

@@ -1,6 +1,7 @@
 //! Looking at a webhook's deliveries, and sending dead ones again.
 
 use super::super::deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
+use super::super::masking::Masking;
 use super::super::{DeliveryRecord, WebhookError, WebhookStatus};
 use super::{Engine, record_of};
 use crate::base::id::EventId;
@@ -22,7 +23,8 @@ impl Engine {
         name: &str,
         filter: &DeliveryFilter,
     ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        let ledger = self.ledger(name)?;
+        let webhook = self.registry()?.get(name)?;
+        let (ledger, masking) = (&webhook.definition.ledger, Masking::of(&webhook.settings));
         let mut records = Vec::new();
         for worker in 0..self.workers {
             let log = ledger.log(worker);
@@ -30,7 +32,11 @@ impl Engine {
                 filter.outcome.is_none_or(|outcome| attempt.outcome == outcome)
                     && filter.since_us.is_none_or(|since_us| attempt.at_us >= since_us)
             });
-            records.extend(shown.take(filter.count).map(record_of));
+            records.extend(shown.take(filter.count).map(|attempt| {
+                let mut attempt = attempt.clone();
+                masking.apply(&mut attempt.response);
+                record_of(&attempt)
+            }));
         }
         // Stable, so that one worker's attempts stay in its order.
         records.sort_by_key(|record| std::cmp::Reverse(record.at_us));

@@ -5,6 +5,7 @@ use super::super::history::{
     Attempt, CarriedEvent, End, Entry, Form, Happening, History, RequestName, Sent, Terms,
 };
 use super::at;
+use ferrite::core::http::response::DeliveryWish;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use std::collections::BTreeMap;
@@ -19,9 +20,19 @@ pub struct Known {
 
 impl Known {
     pub fn follow(&mut self, entry: &Entry) {
-        if let Happening::Learned { shard, webhook, terms } = &entry.what {
-            self.terms.insert((*shard, *webhook), *terms);
+        match &entry.what {
+            Happening::Learned { shard, webhook, terms } => {
+                self.terms.insert((*shard, *webhook), *terms);
+            }
+            Happening::Deleted { shard, webhook } => drop(self.terms.remove(&(*shard, *webhook))),
+            _ => {}
         }
+    }
+
+    /// Whether a webhook of the shard points at the endpoint.
+    pub fn points_at(&self, shard: usize, endpoint: usize) -> bool {
+        let mut terms = self.terms.iter();
+        terms.any(|((of, _), terms)| *of == shard && terms.endpoint == endpoint)
     }
 
     pub fn of(&self, shard: usize, webhook: u32) -> Option<&Terms> {
@@ -30,10 +41,12 @@ impl Known {
 }
 
 /// Attempts count from 1, one by one; a delivery is dead after 1 + retries of them and not
-/// before; 410 counts nothing; only 2xx is success.
+/// before, but at once after a final status or `abort-message`; 410 and `disable` count nothing;
+/// only 2xx is success.
 pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
     let mut counts: BTreeMap<RequestName, u32> = BTreeMap::new();
+    let wishes = history.wishes();
     for entry in &history.entries {
         known.follow(entry);
         let verdict = match &entry.what {
@@ -45,8 +58,9 @@ pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
             }
             Happening::Attempt(attempt) => {
                 let counted = counts.entry(attempt.name).or_default();
-                let retries = known.of(attempt.shard, attempt.name.webhook);
-                check_attempt(attempt, counted, retries.map_or(0, |terms| terms.retry.retries))
+                let terms = known.of(attempt.shard, attempt.name.webhook);
+                let wish = wishes.get(&(entry.call, attempt.name)).copied();
+                check_attempt(attempt, counted, terms, wish)
             }
             // It has all its attempts again.
             Happening::Replayed { name, .. } => {
@@ -60,16 +74,27 @@ pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-fn check_attempt(attempt: &Attempt, counted: &mut u32, retries: u32) -> Result<(), String> {
+fn check_attempt(
+    attempt: &Attempt,
+    counted: &mut u32,
+    terms: Option<&Terms>,
+    wish: Option<DeliveryWish>,
+) -> Result<(), String> {
+    let retries = terms.map_or(0, |terms| terms.retry.retries);
+    let is_final = wish == Some(DeliveryWish::AbortMessage)
+        || (attempt.status.is_some()
+            && attempt.status == terms.and_then(|terms| terms.final_status));
     let success = attempt.status.is_some_and(|status| (200..300).contains(&status));
-    let expected = if attempt.status == Some(GONE) {
+    let disables =
+        attempt.status == Some(GONE) || (wish == Some(DeliveryWish::Disable) && !success);
+    let expected = if disables {
         (DeliveryOutcome::Failed, (*counted).max(1))
     } else {
         let before = *counted;
         *counted += 1;
         let outcome = match success {
             true => DeliveryOutcome::Ok,
-            false if before >= retries => DeliveryOutcome::Dead,
+            false if before >= retries || is_final => DeliveryOutcome::Dead,
             false => DeliveryOutcome::Failed,
         };
         (outcome, *counted)
@@ -100,10 +125,15 @@ pub fn delay_us_max(policy: &RetryPolicy, counted: u32) -> u64 {
 pub fn retry_times(history: &History, _: &Plan) -> Result<(), String> {
     let mut known = Known::default();
     let mut earliest: BTreeMap<RequestName, u64> = BTreeMap::new();
+    let wishes = history.wishes();
     for entry in &history.entries {
         known.follow(entry);
         match &entry.what {
             Happening::Attempt(attempt) if attempt.status != Some(GONE) => {
+                let wish = wishes.get(&(entry.call, attempt.name));
+                if wish == Some(&DeliveryWish::Disable) {
+                    continue;
+                }
                 let Some(terms) = known.of(attempt.shard, attempt.name.webhook) else { continue };
                 let due = entry.at + delay_us_min(&terms.retry, attempt.attempt);
                 earliest.insert(attempt.name, due);
@@ -122,74 +152,69 @@ pub fn retry_times(history: &History, _: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a webhook must not be sent to, and from which call on.
+/// From which call on a webhook or an endpoint must not be sent to.
 #[derive(Clone, Copy)]
 enum Hold {
     Until { at: u64, from_call: u64 },
     Stopped { from_call: u64 },
 }
 
-/// `Retry-After` on 429 and 503 is obeyed by the whole webhook on that shard; 410 and a command
-/// stop a webhook until it is enabled.
-pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
+/// `Retry-After` on 429 and 503 is obeyed by all webhooks of the endpoint on that shard; 410,
+/// `webhook-delivery: disable`, a command, and nothing but failures for too long stop a webhook
+/// until it is enabled.
+pub fn holds(history: &History, plan: &Plan) -> Result<(), String> {
     let mut known = Known::default();
     let mut sents: BTreeMap<RequestName, Sent> = BTreeMap::new();
-    let mut holds: BTreeMap<(Option<usize>, u32), Hold> = BTreeMap::new();
+    let mut pauses: BTreeMap<(usize, usize), Hold> = BTreeMap::new();
+    let mut stops: BTreeMap<u32, Hold> = BTreeMap::new();
+    let mut failing = Failing::new(plan);
     for entry in &history.entries {
+        if let Some(webhook) = failing.follow(entry, &known) {
+            // Others may have been given to connections in the same call, just before.
+            stops.insert(webhook, Hold::Stopped { from_call: entry.call + 1 });
+        }
         match &entry.what {
-            Happening::Learned { shard, webhook, terms } => {
-                let moved = known.of(*shard, *webhook).is_some_and(|old| {
-                    (old.endpoint, old.revision) != (terms.endpoint, terms.revision)
-                });
-                if moved {
-                    holds.remove(&(Some(*shard), *webhook));
-                }
-            }
             Happening::Sent(sent) if sent.event.is_some() => {
                 sents.insert(sent.name, sent.clone());
-                for shard in [Some(sent.shard), None] {
-                    if let Some(hold) = holds.get(&(shard, sent.name.webhook))
-                        && !hold.allows(sent)
-                    {
-                        return Err(at(entry.at, &format!("the webhook is on hold: {sent:?}")));
-                    }
+                let pause = pauses.get(&(sent.shard, sent.endpoint));
+                let stop = stops.get(&sent.name.webhook);
+                if pause.into_iter().chain(stop).any(|hold| !hold.allows(sent)) {
+                    return Err(at(entry.at, &format!("on hold: {sent:?}")));
                 }
             }
             Happening::Ended(ended) if !ended.test => {
                 let Some(name) = ended.request else { continue };
                 let Some(sent) = sents.remove(&name) else { continue };
+                let End::Status { status, retry_at, wish } = ended.end else { continue };
+                let from_call = entry.call;
+                let place = (ended.shard, sent.endpoint);
+                // Nobody is held back where nobody is.
+                if let Some(at) = retry_at
+                    && known.points_at(ended.shard, sent.endpoint)
+                    && !matches!(pauses.get(&place), Some(Hold::Until { at: known, .. }) if *known > at)
+                {
+                    pauses.insert(place, Hold::Until { at, from_call });
+                }
                 let terms = known.of(ended.shard, sent.name.webhook);
                 if terms.is_some_and(|terms| terms.revision != sent.revision) {
                     continue;
                 }
-                let (webhook, from_call) = (sent.name.webhook, entry.call);
-                match ended.end {
-                    End::Status { status: GONE, .. } => {
-                        holds.insert((None, webhook), Hold::Stopped { from_call });
-                    }
-                    End::Status { retry_at: Some(at), .. } => {
-                        let known = holds.get(&(Some(ended.shard), webhook));
-                        if !matches!(known, Some(Hold::Until { at: known, .. }) if *known > at) {
-                            let hold = Hold::Until { at, from_call };
-                            holds.insert((Some(ended.shard), webhook), hold);
-                        }
-                    }
-                    _ => {}
+                if status == GONE || wish == Some(DeliveryWish::Disable) {
+                    stops.insert(sent.name.webhook, Hold::Stopped { from_call });
                 }
             }
-            Happening::StatusSet { webhook, active: true } => {
-                holds.remove(&(None, *webhook));
-            }
+            Happening::StatusSet { webhook, active: true } => drop(stops.remove(webhook)),
             Happening::StatusSet { webhook, active: false } => {
-                let hold = Hold::Stopped { from_call: entry.call + 1 };
-                holds.insert((None, *webhook), hold);
+                stops.insert(*webhook, Hold::Stopped { from_call: entry.call + 1 });
             }
             Happening::Checkpoint(checkpoint) => {
-                let gone = checkpoint.rows.iter().find(|row| {
-                    row.status == WebhookStatus::Gone && !holds.contains_key(&(None, row.webhook))
+                use WebhookStatus::{Failing, Gone, Refused};
+                let wrong = checkpoint.rows.iter().find(|row| {
+                    matches!(row.status, Gone | Refused | Failing)
+                        && !stops.contains_key(&row.webhook)
                 });
-                if let Some(row) = gone {
-                    let message = format!("its endpoint never answered 410, but {row:?}");
+                if let Some(row) = wrong {
+                    let message = format!("there is no reason for that: {row:?}");
                     return Err(at(entry.at, &message));
                 }
             }
@@ -198,6 +223,43 @@ pub fn holds(history: &History, _: &Plan) -> Result<(), String> {
         known.follow(entry);
     }
     Ok(())
+}
+
+/// Since when each webhook has had nothing but failures.
+struct Failing {
+    allowed_us: u64,
+    since: BTreeMap<u32, u64>,
+}
+
+impl Failing {
+    fn new(plan: &Plan) -> Failing {
+        let allowed_us = plan.isolation.auto_disable_after_ms * 1000;
+        Failing { allowed_us, since: BTreeMap::new() }
+    }
+
+    /// The webhook that has had them for too long now.
+    fn follow(&mut self, entry: &Entry, known: &Known) -> Option<u32> {
+        match &entry.what {
+            Happening::StatusSet { webhook, active: true } => drop(self.since.remove(webhook)),
+            // What failed before it was moved is forgotten.
+            Happening::Learned { shard, webhook, terms } => {
+                let before = known.of(*shard, *webhook).map(|terms| terms.revision);
+                if before.is_some_and(|before| before != terms.revision) {
+                    self.since.remove(webhook);
+                }
+            }
+            Happening::Attempt(Attempt { name, failure: None, .. }) => {
+                self.since.remove(&name.webhook);
+            }
+            Happening::Attempt(Attempt { name, .. }) => {
+                let since = *self.since.entry(name.webhook).or_insert(entry.at);
+                let too_long = self.allowed_us > 0 && entry.at - since >= self.allowed_us;
+                return too_long.then_some(name.webhook);
+            }
+            _ => {}
+        }
+        None
+    }
 }
 
 impl Hold {

@@ -4,23 +4,27 @@ use super::super::faults::Plan;
 use super::super::history::{End, Ended, Happening, History, RequestName, Terms};
 use super::at;
 use super::attempts::Known;
+use super::breaker::Breakers;
 use ferrite::core::failure::Failure;
+use ferrite::core::http::response::DeliveryWish;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request that met a stale connection goes out again at once, on a new connection (DEL-4; that
 /// it is not counted is for the rules "outcomes" and "attempts").
-pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
+pub fn stale(history: &History, plan: &Plan) -> Result<(), String> {
     let mut known = Known::default();
     let pipelines = history.pipelines();
     let mut endpoints: BTreeMap<u32, usize> = BTreeMap::new();
     let mut opened: Vec<(usize, usize, u32)> = Vec::new();
     let mut again: BTreeMap<RequestName, u32> = BTreeMap::new();
-    // Until when a webhook may be on hold, and which are stopped: these wait.
-    let mut quiet: BTreeMap<u32, u64> = BTreeMap::new();
+    // Until when an endpoint may be on hold, and which webhooks are stopped: these wait.
+    let mut quiet: BTreeMap<Option<usize>, u64> = BTreeMap::new();
+    let mut breakers = Breakers::new(plan);
     let mut stopped: BTreeSet<u32> = BTreeSet::new();
     let mut call = 0;
     for entry in &history.entries {
         known.follow(entry);
+        let _ = breakers.follow(entry);
         if entry.call != call {
             (call, opened) = (entry.call, Vec::new());
         }
@@ -33,9 +37,13 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
                 let Some(name) = request else { continue };
                 let here = endpoints.get(link).copied();
                 let pipeline = pipelines.get(link).copied();
-                let on_hold = quiet.get(&name.webhook).is_some_and(|until| entry.at < *until);
-                let waits = on_hold || stopped.contains(&name.webhook);
+                let on_hold = quiet.get(&here).is_some_and(|until| entry.at < *until);
+                let shut =
+                    here.is_some_and(|here| breakers.is_shut_until((*shard, here)).is_some());
+                let waits = on_hold || shut || stopped.contains(&name.webhook);
                 let terms = known.of(*shard, name.webhook);
+                // It may have to wait for a token.
+                let waits = waits || terms.is_some_and(|terms| terms.rate > 0);
                 let wanted = terms.map(|terms| (terms.endpoint, terms.pipeline));
                 if waits || wanted != here.zip(pipeline) {
                     continue;
@@ -52,11 +60,16 @@ pub fn stale(history: &History, _: &Plan) -> Result<(), String> {
                     }
                 }
             }
-            Happening::Ended(Ended { end: End::Status { status, retry_at }, request, .. }) => {
+            Happening::Ended(Ended {
+                link,
+                end: End::Status { status, retry_at, wish },
+                request,
+                ..
+            }) => {
                 let Some(name) = request else { continue };
-                let until = quiet.entry(name.webhook).or_default();
+                let until = quiet.entry(endpoints.get(link).copied()).or_default();
                 *until = retry_at.unwrap_or_default().max(*until);
-                if *status == 410 {
+                if *status == 410 || *wish == Some(DeliveryWish::Disable) {
                     stopped.insert(name.webhook);
                 }
             }

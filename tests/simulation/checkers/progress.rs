@@ -6,7 +6,9 @@ use super::super::history::{
 };
 use super::at;
 use super::attempts::{Known, delay_us_max};
+use super::breaker::Breakers;
 use super::order::Lanes;
+use super::rate::Tokens;
 use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +22,12 @@ struct Waits {
     known: Known,
     /// Until when, at the latest, the head of a lane waits for its retry.
     retries: BTreeMap<(u32, u32), u64>,
-    /// Until when, at the latest, a webhook is on hold.
-    holds: BTreeMap<(usize, u32), u64>,
-    /// By which revision each request was written last.
-    revisions: BTreeMap<RequestName, u32>,
-    /// The last known revision of each webhook.
-    moved: BTreeMap<(usize, u32), u32>,
+    /// Until when, at the latest, a shard must not send to an endpoint.
+    holds: BTreeMap<(usize, usize), u64>,
+    /// Where each request went last.
+    endpoints: BTreeMap<RequestName, usize>,
+    breakers: Breakers,
+    tokens: Option<Tokens>,
     /// How many requests each link may carry.
     pipelines: BTreeMap<u32, u32>,
     /// Webhooks that have made batches.
@@ -42,12 +44,20 @@ struct Waits {
     enabled: BTreeMap<u32, BTreeSet<usize>>,
 }
 
-/// At every moment of rest: a webhook that is active and not on hold, whose window has room and
+/// At every moment of rest: a webhook that is active, whose endpoint is not on hold and whose
+/// endpoint's breaker lets something through, whose window has room and
 /// that has a lane that is ready, waits only for a connection, and none can be had: there are as
 /// many as there may be, or those that have not answered yet will have room for all.
 pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
-    let mut waits = Waits { pipelines: history.pipelines(), ..Waits::default() };
+    let mut waits = Waits {
+        pipelines: history.pipelines(),
+        breakers: Breakers::new(plan),
+        tokens: Some(Tokens::new(history)),
+        ..Waits::default()
+    };
     for entry in &history.entries {
+        // That it is obeyed is another rule's matter.
+        let _ = waits.breakers.follow(entry);
         waits.lanes.follow(entry);
         waits.known.follow(entry);
         match &entry.what {
@@ -85,26 +95,18 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                 test: false,
                 ..
             }) => {
-                // What an earlier endpoint asked for is not this one's wish.
-                let current = waits.known.of(*shard, name.webhook).map(|terms| terms.revision);
-                if waits.revisions.get(name).copied() != current {
-                    continue;
-                }
-                let hold = waits.holds.entry((*shard, name.webhook)).or_default();
+                let Some(&endpoint) = waits.endpoints.get(name) else { continue };
+                let hold = waits.holds.entry((*shard, endpoint)).or_default();
                 *hold = (*hold).max(*until);
             }
             Happening::Sent(sent) => {
-                waits.revisions.insert(sent.name, sent.revision);
+                waits.endpoints.insert(sent.name, sent.endpoint);
             }
             Happening::Learned { shard, webhook, terms } => {
                 let place = (*shard, *webhook);
                 waits.changed.insert(place, entry.at);
                 if terms.batch.is_some() {
                     waits.was_batched.insert(place);
-                }
-                let before = waits.moved.insert((*shard, *webhook), terms.revision);
-                if before != Some(terms.revision) {
-                    waits.holds.remove(&(*shard, *webhook));
                 }
             }
             Happening::StatusSet { webhook, active: true } => {
@@ -135,13 +137,26 @@ impl Waits {
         for row in &checkpoint.rows {
             let Some(terms) = self.known.of(row.shard, row.webhook) else { continue };
             let place = (row.shard, row.webhook);
+            let at_endpoint = (row.shard, terms.endpoint);
             let held = self
                 .holds
-                .get(&place)
+                .get(&at_endpoint)
                 .is_some_and(|until| until + plan.late_us + HOLD_GRAIN_US >= now);
             let heard = self.enabled.get(&row.webhook);
             let unheard = heard.is_some_and(|shards| !shards.contains(&row.shard));
-            if row.status != WebhookStatus::Active || held || unheard {
+            let shut = self.breakers.is_shut_until(at_endpoint).is_some_and(|until| {
+                let mut links = checkpoint.shards[row.shard].links.iter();
+                let is_probe = |link: &LinkRow| !link.test && link.requests > 0;
+                until + plan.late_us >= now
+                    || links.any(|link| link.endpoint == terms.endpoint && is_probe(link))
+            });
+            let lacks_token = self
+                .tokens
+                .as_ref()
+                .is_some_and(|tokens| tokens.may_lack(now, row.shard, row.webhook, terms, plan));
+            let narrow = terms.adaptive && row.tally.in_flight > 0;
+            let waits = held || shut || unheard || lacks_token || narrow;
+            if row.status != WebhookStatus::Active || waits {
                 continue;
             }
             if terms.batch.is_some() || self.was_batched.contains(&place) {
@@ -152,7 +167,9 @@ impl Waits {
             if ready == 0 || row.tally.in_flight >= u64::from(terms.window) {
                 continue;
             }
-            let room = u64::from(terms.window) - row.tally.in_flight;
+            // A window that adapts may be as narrow as one.
+            let window = if terms.adaptive { 1 } else { terms.window };
+            let room = u64::from(window) - row.tally.in_flight;
             let shard = &checkpoint.shards[row.shard];
             if !self.may_wait(shard, terms, room, plan) {
                 return Err(format!(

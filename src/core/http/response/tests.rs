@@ -414,6 +414,55 @@ fn retry_after_is_read_in_both_forms() {
 }
 
 #[test]
+fn webhook_delivery_is_read_and_the_stronger_word_counts() {
+    let wish = |lines: &str| {
+        let script = format!("HTTP/1.1 503 x\r\n{lines}Content-Length: 0\r\n\r\n");
+        ResponseReader::new().read(script.as_bytes()).unwrap().unwrap().wish
+    };
+    let (abort, disable) = (Some(DeliveryWish::AbortMessage), Some(DeliveryWish::Disable));
+    for (lines, expected) in [
+        ("", None),
+        ("webhook-delivery: disable\r\n", disable),
+        ("Webhook-Delivery:  Abort-Message \r\n", abort),
+        ("webhook-delivery: disable\r\nwebhook-delivery: abort-message\r\n", disable),
+        ("webhook-delivery: abort-message, disable\r\n", disable),
+        ("webhook-delivery: later\r\n", None),
+        ("webhook-delivery: disabled\r\n", None),
+        ("webhook-delivery:\r\n", None),
+        ("webhook-deliverx: disable\r\n", None),
+    ] {
+        assert_eq!(wish(lines), expected, "{lines:?}");
+    }
+}
+
+/// What a remembered head says of `webhook-delivery` and `Retry-After` holds when it comes again,
+/// and a head that differs in nothing else is not taken for it.
+#[test]
+fn a_remembered_head_says_all_it_said() {
+    let mut memo = HeadMemo::default();
+    let mut read = |fields: &str| {
+        let script = format!("HTTP/1.1 503 x\r\nContent-Length: 0\r\n{fields}\r\n");
+        let mut reader = ResponseReader::new();
+        let (_, response) = reader.read_next(script.as_bytes(), Some(&mut memo)).unwrap();
+        let response = response.unwrap();
+        (response.wish, response.retry_after)
+    };
+    let (abort, disable) = (Some(DeliveryWish::AbortMessage), Some(DeliveryWish::Disable));
+    for _ in 0..3 {
+        for _ in 0..2 {
+            assert_eq!(read(""), (None, None));
+        }
+        for _ in 0..2 {
+            assert_eq!(read("Webhook-Delivery: disable\r\n"), (disable, None));
+        }
+        let both = "Webhook-Delivery: abort-message\r\nRetry-After: 5\r\n";
+        for _ in 0..2 {
+            assert_eq!(read(both), (abort, Some(RetryAfter::Seconds(5))));
+        }
+    }
+}
+
+#[test]
 fn one_reader_serves_a_connection() {
     let mut reader = ResponseReader::new();
     for round in 0..3 {
@@ -444,7 +493,7 @@ fn pipelined_responses_are_read_one_by_one() {
     let mut at = 0;
     for (status, length) in [(200, first.len()), (500, second.len())] {
         let (used, response) = reader.read_one(&input[at..]).unwrap();
-        let expected = Response { status, keep_alive: true, retry_after: None };
+        let expected = Response { status, keep_alive: true, retry_after: None, wish: None };
         assert_eq!((used, response), (length, Some(expected)));
         at += used;
         reader.reset();
