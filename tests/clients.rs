@@ -7,6 +7,8 @@
 mod server;
 mod support;
 
+#[path = "clients/dead_letters.rs"]
+mod dead_letters;
 #[path = "clients/formats.rs"]
 mod formats;
 #[path = "clients/hostile.rs"]

@@ -26,6 +26,7 @@ mod simulation {
     pub mod peer;
     pub mod pipelining;
     pub mod reading;
+    pub mod replays;
     pub mod request;
     pub mod run;
     pub mod scenarios;

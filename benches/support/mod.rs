@@ -60,6 +60,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         tls_profiles: Default::default(),
         addresses: Arc::default(),
         proxy: None,
+        dead: Default::default(),
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {
@@ -81,6 +82,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         },
         timeout_ms: 5000,
         concurrency: 64,
+        while_disabled: Default::default(),
         pipeline: 1,
         batch: false,
         batch_size: 100,

@@ -45,6 +45,12 @@ pub struct Accounts {
     pub pending: u64,
     /// Whether its requests are signed.
     pub signed: bool,
+    /// Dead ones that were taken up again by a replay.
+    #[serde(default)]
+    pub replayed: u64,
+    /// Given way to a newer event of their key.
+    #[serde(default)]
+    pub coalesced: u64,
 }
 
 /// A request as the receiver saw it.

@@ -74,6 +74,8 @@ fn accounts(manager: &WebhookManager) -> Vec<HistoryLine> {
             dead: info.stats.failures,
             dropped: info.stats.dropped,
             cancelled: info.stats.cancelled,
+            replayed: info.stats.replayed,
+            coalesced: info.stats.coalesced,
             pending: info.stats.pending,
             signed: info.signed,
         })

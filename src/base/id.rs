@@ -38,6 +38,16 @@ impl EventId {
         format!("batch_{:016x}{:010x}", self.boot, self.sequence)
     }
 
+    /// Reads the textual form; `None` for anything else.
+    pub fn from_text(text: &[u8]) -> Option<EventId> {
+        let digits = std::str::from_utf8(text.strip_prefix(b"evt_")?).ok()?;
+        let (boot, sequence) = digits.split_at_checked(16)?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        let id = EventId { boot: number(boot)?, sequence: number(sequence)? };
+        // One id has one text.
+        (id.to_string().as_bytes() == text).then_some(id)
+    }
+
     /// The length of the textual form.
     pub fn text_bytes(self) -> usize {
         36 - self.digits_unneeded()
@@ -105,11 +115,28 @@ mod tests {
             let mut out = Vec::new();
             id.write_to(&mut out);
             assert_eq!(out.len(), id.text_bytes());
+            assert_eq!(EventId::from_text(&out), Some(id));
             assert_eq!(String::from_utf8(out).unwrap(), id.to_string());
             let mut out = Vec::new();
             id.write_as_batch(&mut out);
             assert_eq!(out.len(), id.batch_text_bytes());
             assert_eq!(String::from_utf8(out).unwrap(), id.batch_text());
+        }
+    }
+
+    #[test]
+    fn only_an_id_is_read_as_one() {
+        for text in [
+            "",
+            "evt_",
+            "evt_1",
+            "evt_00000000000000010000000001 ",
+            "EVT_000000000000000100000000aa",
+            "evt_000000000000000100000000AA",
+            "evt_0000000000000001000000000001",
+            "evt_+00000000000001000000000a",
+        ] {
+            assert_eq!(EventId::from_text(text.as_bytes()), None, "{text}");
         }
     }
 }

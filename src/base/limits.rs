@@ -117,6 +117,21 @@ pub const DELIVERY_LOG_ENTRIES_MAX: usize = 128;
 /// Bytes of a key that the delivery log keeps.
 pub const DELIVERY_LOG_KEY_BYTES_MAX: usize = 256;
 
+/// Dead letters kept per webhook, unless configured (`max_dead`).
+pub const DEAD_LETTERS_MAX_DEFAULT: usize = 1000;
+/// Bodies and keys of one webhook's dead letters together, in bytes, unless configured
+/// (`max_dead_bytes`).
+pub const DEAD_LETTER_BYTES_MAX_DEFAULT: usize = 4 * 1024 * 1024;
+/// Events per second of one replay, unless told (`RATE`).
+pub const REPLAY_PER_SECOND_DEFAULT: u32 = 100;
+/// Most events per second that a replay may be told.
+pub const REPLAY_PER_SECOND_MAX: u32 = 100_000;
+/// A replay that finds its webhook's queue full looks again after this long, in milliseconds.
+pub const REPLAY_FULL_PAUSE_MS: u64 = 100;
+/// A replay that could not keep its rate catches up with at most this much of it, in
+/// milliseconds.
+pub const REPLAY_BEHIND_MS_MAX: u64 = 100;
+
 /// The ringer's nap between two looks at the rings while traffic is recent, in microseconds.
 pub const RINGER_NAP_US: u64 = 50;
 /// Its nap while all workers are found awake again and again, in microseconds.

@@ -1,8 +1,10 @@
 //! What is counted and remembered of a webhook: read by anybody, written by the workers.
 
+use super::dead_letters::{DeadLetters, DeadLimits};
 use super::event::WebhookEvent;
 use super::failure::Failure;
 use super::latency::Measures;
+use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::Tick;
@@ -84,6 +86,8 @@ counters! {
     retries,
     /// Lanes whose first delivery waits for its retry.
     lanes_blocked,
+    /// Dead deliveries that were taken up again by a replay.
+    replayed,
 }
 
 /// Whether a webhook gets deliveries.
@@ -92,9 +96,10 @@ counters! {
 pub enum WebhookStatus {
     /// It does.
     Active = 0,
-    /// It was disabled by command. New events pass it by; pending deliveries wait.
+    /// It was disabled by command. Pending deliveries wait; new events pass it by, or wait as
+    /// well (`WhileDisabled`).
     Disabled = 1,
-    /// Its endpoint answered 410 Gone. New events pass it by; pending deliveries wait.
+    /// Its endpoint answered 410 Gone. As if it had been disabled by command.
     Gone = 2,
     /// Its endpoint answered with `webhook-delivery: disable`. Otherwise as after a 410.
     Refused = 3,
@@ -155,6 +160,12 @@ impl DeliveryOutcome {
             DeliveryOutcome::Failed => "failed",
             DeliveryOutcome::Dead => "dead",
         }
+    }
+
+    /// Reads a name, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        let all = [DeliveryOutcome::Ok, DeliveryOutcome::Failed, DeliveryOutcome::Dead];
+        all.into_iter().find(|outcome| name.eq_ignore_ascii_case(outcome.name().as_bytes()))
     }
 }
 
@@ -316,11 +327,14 @@ pub struct Ledger {
     status_since_us: AtomicU64,
     /// Since when there are nothing but failures, as a tick plus 1; 0: the last one succeeded.
     failing_since: AtomicU64,
+    /// Of all workers: only touched when a delivery is given up, looked at or replayed.
+    dead: Mutex<DeadLetters>,
 }
 
 impl Ledger {
-    /// A ledger for `workers` workers and a queue of `pending_max` deliveries.
-    pub fn new(workers: usize, pending_max: u64) -> Self {
+    /// A ledger for `workers` workers, a queue of `pending_max` deliveries, and dead letters
+    /// within `dead`.
+    pub fn new(workers: usize, pending_max: u64, dead: DeadLimits) -> Self {
         Ledger {
             status: AtomicU8::new(WebhookStatus::Active as u8),
             full: AtomicBool::new(false),
@@ -329,6 +343,7 @@ impl Ledger {
             workers: (0..workers).map(|_| WorkerPart::default()).collect(),
             status_since_us: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
+            dead: Mutex::new(DeadLetters::new(dead)),
         }
     }
 
@@ -418,6 +433,11 @@ impl Ledger {
         self.workers[worker].log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The dead letters.
+    pub fn dead(&self) -> MutexGuard<'_, DeadLetters> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What `worker` measures, the only one who writes it. Made with the first delivery.
     pub fn measures(&self, worker: usize) -> &Measures {
         self.workers[worker].measures.get_or_init(Box::default)
@@ -482,11 +502,30 @@ impl Ledger {
         self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() > self.pending_max
     }
 
+    /// Whether so many deliveries are pending as may be, also if the webhook drops its oldest then.
+    pub fn has_no_room(&self) -> bool {
+        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() >= self.pending_max
+    }
+
     /// The webhook is deleted, or turns nobody away any more: it is not full any more, whatever its counters say.
     pub fn retire(&self, full_count: &AtomicU32) {
         if self.full.swap(false, Ordering::AcqRel) {
             full_count.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+}
+
+impl EventKeeper for Ledger {
+    fn select(&self, selection: &Selection) -> Vec<Place> {
+        self.dead().select(selection)
+    }
+
+    fn take(&self, number: u64) -> Option<KeptEvent> {
+        self.dead().take(number)
+    }
+
+    fn release(&self, number: u64) {
+        self.dead().release(number);
     }
 }
 
@@ -496,7 +535,7 @@ mod tests {
 
     #[test]
     fn full_follows_the_sum_of_the_workers() {
-        let (ledger, full_count) = (Ledger::new(2, 3), AtomicU32::new(0));
+        let (ledger, full_count) = (Ledger::new(2, 3, DeadLimits::default()), AtomicU32::new(0));
         ledger.counters(0).pending.add(2);
         assert!(!ledger.update_full(&full_count) && !ledger.is_full());
         ledger.counters(1).pending.add(1);

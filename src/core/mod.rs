@@ -5,6 +5,7 @@
 
 pub mod address_policy;
 pub mod cloudevent;
+pub mod dead_letters;
 pub mod event;
 pub mod failure;
 pub mod format;
@@ -18,9 +19,12 @@ pub mod matcher;
 pub mod on_full;
 pub mod packed;
 pub mod payload;
+pub mod replay;
 pub mod retry;
 pub mod shard;
 pub mod signature;
 pub mod snapshot;
+pub mod stages;
 pub mod timestamp;
 pub mod trace;
+pub mod while_disabled;

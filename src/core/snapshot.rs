@@ -3,12 +3,13 @@
 use super::event::{EventMask, WebhookEvent};
 use super::format::Format;
 use super::http::request::RequestHead;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, WebhookStatus};
 use super::matcher::Matcher;
 use super::on_full::OnFull;
 use super::retry::RetryPolicy;
 use super::shard::Target;
 use super::signature::SigningKey;
+use super::while_disabled::WhileDisabled;
 use crate::base::id::WebhookId;
 use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub struct Definition {
     pub rate: u32,
     /// Whether the windows of its workers adapt to the endpoint's latency.
     pub adaptive: bool,
+    /// What becomes of events while it is disabled.
+    pub while_disabled: WhileDisabled,
 }
 
 impl Definition {
@@ -77,21 +80,29 @@ impl Definition {
     }
 }
 
-/// All webhooks at one moment, and the automata over the patterns of the enabled ones.
+impl Definition {
+    /// Whether events are taken in for it now: it is enabled, or keeps them for then.
+    pub fn takes_events(&self) -> bool {
+        self.ledger.status() == WebhookStatus::Active || self.while_disabled == WhileDisabled::Keep
+    }
+}
+
+/// All webhooks at one moment, and the automata over the patterns of those that take events: the
+/// enabled ones, and those that keep events while they are disabled.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Counts the snapshots.
     pub generation: u64,
     /// The webhooks, disabled ones included, by slot.
     pub definitions: Vec<Option<Arc<Definition>>>,
-    /// Finds the enabled webhooks that want an event.
+    /// Finds the webhooks that take events and want one.
     pub matcher: Matcher,
-    /// The kinds of event that any enabled webhook wants.
+    /// The kinds of event that any of them wants.
     pub events: EventMask,
 }
 
 impl Snapshot {
-    /// Whether any enabled webhook wants the event.
+    /// Whether any webhook that takes events wants this one.
     #[inline]
     pub fn wants(&self, event: WebhookEvent, key: &[u8]) -> bool {
         self.events.contains(event) && self.matcher.matches_any(event, key)

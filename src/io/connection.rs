@@ -6,6 +6,7 @@
 
 use super::dns::Addresses;
 use super::signal::Signal;
+use super::stages::Stages;
 use super::tls::{Incoming, TlsSession};
 use super::tunnel;
 use super::vetting;
@@ -32,6 +33,7 @@ pub(super) struct Link {
     pub(super) signal: Signal,
     closed: Cell<bool>,
     pub(super) addresses: RefCell<Option<Addresses>>,
+    pub(super) stages: Stages,
 }
 
 impl Link {
@@ -41,6 +43,7 @@ impl Link {
             signal: Signal::default(),
             closed: Cell::new(false),
             addresses: RefCell::default(),
+            stages: Stages::default(),
         }
     }
 
@@ -116,12 +119,14 @@ async fn open(
             return Err(Cancelled);
         }
     };
+    link.stages.resolved.at(worker.now().tick);
     let mut stream = match connect(worker, link, &addresses, port, proxy.is_some()).await? {
         Ok(stream) => stream,
         // Whatever it is, it is not the endpoint's fault.
         Err(_) if proxy.is_some() => return Ok(Err(Failure::Proxy)),
         Err(failure) => return Ok(Err(failure)),
     };
+    link.stages.connected.at(worker.now().tick);
     if !endpoint.secure {
         return Ok(Ok((stream, None)));
     }
@@ -134,6 +139,9 @@ async fn open(
         Err(failure) => Ok(Err(failure)),
         Ok(mut session) => {
             let shaken = until_closed(link, shake_hands(&mut stream, &mut session)).await?;
+            if shaken.is_ok() {
+                link.stages.secured.at(worker.now().tick);
+            }
             Ok(shaken.map(|()| (stream, Some(session))))
         }
     }
@@ -302,6 +310,9 @@ async fn exchange(
             }
             Event::Read((half, result, buffer)) => {
                 now = worker.now();
+                if matches!(result, Ok(1..)) {
+                    link.stages.first_byte.at(now.tick);
+                }
                 match wire.arrived(worker, link, now, result, &buffer) {
                     Step::Close => return Ok(()),
                     Step::Send => has_more = true,

@@ -10,6 +10,7 @@ pub mod doorbell;
 mod driver;
 pub mod ringer;
 mod signal;
+mod stages;
 mod thread_time;
 pub mod tls;
 mod tunnel;

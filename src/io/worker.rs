@@ -19,6 +19,7 @@ use crate::base::time::{Clock, Now, Tick};
 use crate::core::address_policy::AddressPolicy;
 use crate::core::http::proxy::Proxy;
 use crate::core::packed;
+use crate::core::replay::Replay;
 use crate::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, TestOutcome};
 use crate::core::snapshot::{Definition, Published};
 use crate::inbox::{Inbox, Room};
@@ -56,6 +57,8 @@ pub enum Control {
         /// Takes the outcome.
         reply: Reply<TestOutcome>,
     },
+    /// Send kept events again.
+    Replay(Replay),
     /// Stop when nothing is pending, at the latest at the deadline.
     Drain {
         /// The deadline.
@@ -325,14 +328,18 @@ impl Worker {
         let mut slot = self.shard.borrow_mut();
         let shard = slot.as_mut().expect("a worker's shard is there while its tasks run");
         let result = act(shard);
-        while let Some(action) = shard.poll_action() {
-            self.perform(action);
-        }
-        while let Some(outcome) = shard.poll_test() {
+        // Before its connection is closed, which knows how long the stages of a test took.
+        while let Some(mut outcome) = shard.poll_test() {
+            if let Some(link) = self.link(outcome.connection) {
+                outcome.stages = link.stages.report(outcome.began);
+            }
             let reply = self.promises.borrow_mut().tests.remove(&outcome.token);
             if let Some(reply) = reply {
                 reply(outcome);
             }
+        }
+        while let Some(action) = shard.poll_action() {
+            self.perform(action);
         }
         let next = shard.poll_timeout();
         if next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {
@@ -491,6 +498,10 @@ impl Worker {
                 };
                 let now = self.now();
                 self.with_shard(|shard| shard.handle_test(now, definition, token));
+            }
+            Control::Replay(replay) => {
+                let now = self.now();
+                self.with_shard(|shard| shard.handle_replay(now.tick, replay));
             }
             Control::Drain { deadline, done } => {
                 self.promises.borrow_mut().drain = Some((deadline, done));

@@ -8,6 +8,7 @@ pub use settings::{Auth, Settings, SettingsError};
 
 use crate::base::id::WebhookId;
 use crate::core::address_policy::AddressPolicy;
+use crate::core::dead_letters::DeadLimits;
 use crate::core::event::EventMask;
 use crate::core::http::proxy::Proxy;
 use crate::core::ledger::{Ledger, WebhookStatus};
@@ -53,6 +54,8 @@ pub struct RegistryConfig {
     pub addresses: Arc<AddressPolicy>,
     /// The proxy on the way out.
     pub proxy: Option<Arc<Proxy>>,
+    /// Dead letters that one webhook keeps.
+    pub dead: DeadLimits,
 }
 
 /// One webhook: what it was told, and what became of it.
@@ -110,7 +113,8 @@ impl Registry {
             if webhooks.by_name.len() >= config.webhooks_max {
                 return Err(RegistryError::LimitReached(config.webhooks_max));
             }
-            let ledger = Arc::new(Ledger::new(config.workers, config.pending_max as u64));
+            let ledger =
+                Arc::new(Ledger::new(config.workers, config.pending_max as u64, config.dead));
             let id = webhooks.free_id();
             let definition = settings.compile(name, id, webhooks.generation, ledger, config)?;
             let webhook =
@@ -230,7 +234,7 @@ fn snapshot_of(webhooks: &Webhooks) -> Result<Snapshot, RegistryError> {
     for webhook in webhooks.by_name.values() {
         let slot = webhook.definition.id.slot;
         definitions[slot as usize] = Some(webhook.definition.clone());
-        if webhook.definition.ledger.status() == WebhookStatus::Active {
+        if webhook.definition.takes_events() {
             events = events.union(webhook.settings.events);
             entries.push(MatcherEntry {
                 slot,

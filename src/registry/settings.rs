@@ -18,6 +18,7 @@ use crate::core::retry::RetryPolicy;
 use crate::core::shard::Target;
 use crate::core::signature::Signatures;
 use crate::core::snapshot::{BatchPolicy, Definition};
+use crate::core::while_disabled::WhileDisabled;
 use std::fmt;
 use std::sync::Arc;
 
@@ -100,6 +101,8 @@ pub struct Settings {
     pub adaptive: bool,
     /// The TLS profile, by name; `None` for the configuration's own.
     pub tls_profile: Option<String>,
+    /// What becomes of events while it is disabled.
+    pub while_disabled: WhileDisabled,
 }
 
 impl fmt::Debug for Settings {
@@ -269,6 +272,7 @@ impl Settings {
             final_statuses: check_final_statuses(&self.final_statuses)?,
             rate: self.rate,
             adaptive: self.adaptive,
+            while_disabled: self.while_disabled,
         })
     }
 }

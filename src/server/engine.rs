@@ -4,8 +4,9 @@
 //! [`WebhookManager`].
 
 use crate::webhooks::{
-    Admission, DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, WebhookError,
-    WebhookInfo, WebhookManager, WebhookOptions, WebhookStats, WebhookUpdate, WhenFull,
+    Admission, DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineStats,
+    EventRef, ReplayRequest, TestReport, WebhookError, WebhookInfo, WebhookManager, WebhookOptions,
+    WebhookStats, WebhookUpdate, WhenFull,
 };
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -34,7 +35,16 @@ pub trait Engine: Send {
     fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError>;
     fn stats(&self, name: &str) -> Result<WebhookStats, WebhookError>;
     fn engine_stats(&self) -> EngineStats;
-    fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError>;
+    fn deliveries(
+        &self,
+        name: &str,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryRecord>, WebhookError>;
+    fn dead_letters(&self, name: &str, count: usize)
+    -> Result<Vec<DeadLetterRecord>, WebhookError>;
+    fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError>;
+    fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError>;
+    fn replay(&self, name: &str, request: &ReplayRequest) -> Result<u64, WebhookError>;
     fn shutdown(&self, deadline: Duration) -> DrainReport;
     fn add_own_listener(&self, listener: SocketAddr);
 }
@@ -89,8 +99,32 @@ impl Engine for WebhookManager {
         WebhookManager::engine_stats(self)
     }
 
-    fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        WebhookManager::deliveries(self, name, count)
+    fn deliveries(
+        &self,
+        name: &str,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryRecord>, WebhookError> {
+        WebhookManager::deliveries_matching(self, name, filter)
+    }
+
+    fn dead_letters(
+        &self,
+        name: &str,
+        count: usize,
+    ) -> Result<Vec<DeadLetterRecord>, WebhookError> {
+        WebhookManager::dead_letters(self, name, count)
+    }
+
+    fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError> {
+        WebhookManager::dead_letter_body(self, name, id)
+    }
+
+    fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {
+        WebhookManager::clear_dead_letters(self, name)
+    }
+
+    fn replay(&self, name: &str, request: &ReplayRequest) -> Result<u64, WebhookError> {
+        WebhookManager::replay(self, name, request)
     }
 
     fn shutdown(&self, deadline: Duration) -> DrainReport {

@@ -104,6 +104,10 @@ pub struct QueueConfig {
     pub ring_events: usize,
     /// Whether accepted events survive the process. Not available yet: must be `false`.
     pub persistence: bool,
+    /// Dead letters kept per webhook, with their bodies; the oldest is forgotten. 0 keeps none.
+    pub max_dead: usize,
+    /// Bodies and keys of one webhook's dead letters together, in bytes; the oldest is forgotten.
+    pub max_dead_bytes: usize,
 }
 
 impl Default for QueueConfig {
@@ -112,6 +116,8 @@ impl Default for QueueConfig {
             max_pending: limits::PENDING_MAX_DEFAULT,
             ring_events: limits::RING_EVENTS_DEFAULT,
             persistence: false,
+            max_dead: limits::DEAD_LETTERS_MAX_DEFAULT,
+            max_dead_bytes: limits::DEAD_LETTER_BYTES_MAX_DEFAULT,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
+mod deliveries;
+
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -13,6 +15,7 @@ use crate::base::oneshot::{Receiver, oneshot};
 use crate::base::random;
 use crate::base::time::{Clock, unix_us};
 use crate::core::address_policy::AddressPolicy;
+use crate::core::dead_letters::{DeadLimits, DeadTally};
 use crate::core::event::EventMask;
 use crate::core::http::proxy::Proxy;
 use crate::core::http::shown_url::shown_url;
@@ -92,6 +95,10 @@ impl Engine {
                 tls_profiles: tls_profile_names(&config.security),
                 addresses,
                 proxy,
+                dead: DeadLimits {
+                    letters_max: config.queue.max_dead,
+                    bytes_max: config.queue.max_dead_bytes,
+                },
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
@@ -267,6 +274,7 @@ impl Engine {
             rate: options.rate,
             adaptive: options.adaptive,
             tls_profile: options.tls_profile,
+            while_disabled: options.while_disabled,
         }
     }
 
@@ -308,27 +316,6 @@ impl Engine {
         Ok(info_of(name.to_owned(), &self.registry()?.get(name)?))
     }
 
-    pub(super) fn deliveries(
-        &self,
-        name: &str,
-        count: usize,
-    ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        let webhook = self.registry()?.get(name)?;
-        let (ledger, masking) = (&webhook.definition.ledger, Masking::of(&webhook.settings));
-        let mut records = Vec::new();
-        for worker in 0..self.workers {
-            records.extend(ledger.log(worker).entries().rev().take(count).map(|attempt| {
-                let mut attempt = attempt.clone();
-                masking.apply(&mut attempt.response);
-                record_of(&attempt)
-            }));
-        }
-        // Stable, so that one worker's attempts stay in its order.
-        records.sort_by_key(|record| std::cmp::Reverse(record.at_us));
-        records.truncate(count);
-        Ok(records)
-    }
-
     pub(super) fn stats(&self) -> EngineStats {
         let webhooks = self.registry().map(Registry::list).unwrap_or_default();
         let active = webhooks
@@ -347,7 +334,9 @@ impl Engine {
         }
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
-        stats.totals = stats_of(&tally, last.max());
+        let dead = webhooks.iter().map(|(_, webhook)| webhook.definition.ledger.dead().tally());
+        stats.totals =
+            stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
@@ -477,7 +466,7 @@ fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
     let (mut active, mut full, mut waits) = (0, 0, false);
     for definition in slots.iter().filter_map(|&slot| snapshot.definition(slot)) {
         // One that was disabled by a 410 since the snapshot is passed by, full or not.
-        if definition.ledger.status() == WebhookStatus::Active {
+        if definition.takes_events() {
             active += 1;
             full += usize::from(definition.ledger.is_full());
             waits |= definition.ledger.is_full() && definition.on_full == OnFull::Wait;
@@ -654,9 +643,10 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.rate, update.rate);
     set(&mut settings.adaptive, update.adaptive);
     set(&mut settings.tls_profile, update.tls_profile);
+    set(&mut settings.while_disabled, update.while_disabled);
 }
 
-fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
+fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> WebhookStats {
     WebhookStats {
         triggered: tally.triggered,
         deliveries: tally.delivered + tally.dead,
@@ -671,6 +661,10 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
         failed_attempts: tally.failed_attempts,
         last_delivery_us,
         latency_us_avg: tally.latency_us_sum.checked_div(tally.delivered).unwrap_or(0),
+        replayed: tally.replayed,
+        dead_letters: dead.kept,
+        dead_forgotten: dead.forgotten,
+        dead_cleared: dead.cleared,
     }
 }
 
@@ -710,7 +704,8 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         public_key: signing.and_then(SigningKey::public_key_text),
         old_secrets: in_grace.len(),
         old_secrets_until_us: in_grace.iter().max().map(|until| until * 1_000_000),
-        stats: stats_of(&ledger.tally(), ledger.last_delivery_us()),
+        while_disabled: settings.while_disabled,
+        stats: stats_of(&ledger.tally(), ledger.last_delivery_us(), ledger.dead().tally()),
         status_since_us: ledger.status_since_us().unwrap_or(webhook.created_at_us),
         retry_after_until_us: Some(hold_until_us).filter(|&until| until > unix_us()),
         breaker,
@@ -751,6 +746,7 @@ impl From<TestOutcome> for TestReport {
             failure: outcome.failure,
             latency_us: outcome.latency_us,
             response: text_of(&outcome.response),
+            stages: outcome.stages,
         }
     }
 }

@@ -29,6 +29,14 @@ pub enum WebhookError {
         /// The limit.
         limit: usize,
     },
+    /// The webhook is disabled: what is replayed would only wait. Enable it first.
+    #[error("webhook '{0}' is disabled; enable it, then replay")]
+    Disabled(String),
+    /// What is to be replayed is not kept; says what.
+    #[error(
+        "{0}: without the durable log only dead letters can be sent again, delivered events are not kept"
+    )]
+    NotKept(String),
     /// The engine could not start; says why. Nothing was accepted.
     #[error("webhooks could not start: {0}")]
     Start(String),

@@ -2,9 +2,10 @@
 
 use super::engine::Engine;
 use super::{
-    DeliveryRecord, DrainReport, EngineState, EngineStats, EventRef, Metrics, QueueFull,
-    TestReport, TryTriggerError, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions,
-    WebhookStats, WebhookStatus, WebhookTrigger, WebhookUpdate,
+    DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineState, EngineStats,
+    EventRef, Metrics, QueueFull, ReplayRequest, TestReport, TryTriggerError, WebhookConfig,
+    WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus, WebhookTrigger,
+    WebhookUpdate,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +126,10 @@ impl WebhookManager {
         self.engine.set_status(name, WebhookStatus::Active)
     }
 
-    /// Disables a webhook: events that are triggered from now on pass it by; pending deliveries
-    /// wait until it is enabled; those under way are finished. Completes at once.
+    /// Disables a webhook: pending deliveries wait until it is enabled; those under way are
+    /// finished. Events that are triggered from now on pass it by, uncounted, or with
+    /// [`WhileDisabled::Keep`](super::WhileDisabled::Keep) wait as well, up to `max_pending`.
+    /// Completes at once.
     ///
     /// # Errors
     /// `NotFound`.
@@ -196,7 +199,65 @@ impl WebhookManager {
         name: &str,
         count: usize,
     ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        self.engine.deliveries(name, count)
+        self.deliveries_matching(name, &DeliveryFilter { count, ..DeliveryFilter::default() })
+    }
+
+    /// Those of the last attempts of one webhook that `filter` wants, newest first. As
+    /// [`WebhookManager::deliveries`], it finds what the engine remembers.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn deliveries_matching(
+        &self,
+        name: &str,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryRecord>, WebhookError> {
+        self.engine.deliveries(name, filter)
+    }
+
+    /// The deliveries of one webhook that were given up and are still kept, newest first, at most
+    /// `count`. They are kept in memory, up to `max_dead` and `max_dead_bytes` of the
+    /// configuration, until they are replayed or cleared, or the webhook is deleted.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn dead_letters(
+        &self,
+        name: &str,
+        count: usize,
+    ) -> Result<Vec<DeadLetterRecord>, WebhookError> {
+        self.engine.dead_letters(name, count)
+    }
+
+    /// The body of a dead letter: the bytes that would be sent again.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotKept`, `Invalid`.
+    pub fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError> {
+        self.engine.dead_letter_body(name, id)
+    }
+
+    /// Throws the dead letters of one webhook away, those that wait for a replay included; gives
+    /// their number.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {
+        self.engine.clear_dead_letters(name)
+    }
+
+    /// Sends dead letters again, with the same id and the same bytes, and says how many were
+    /// accepted. One after the other, at the rate, each leaves the dead letters and joins the end
+    /// of its key's lane, as if it had been triggered then: what is pending for its key goes
+    /// before it. Its attempts count from 1 anew; if it dies again, it is a dead letter again.
+    /// While the webhook's queue is full the replay waits. When the webhook is disabled or its
+    /// endpoint answers 410, the replay ends, and what was not sent stays a dead letter.
+    ///
+    /// # Errors
+    /// `NotFound`, `Disabled`, `NotKept`, `Invalid`, `Start`, `ShutDown`; on an error nothing is
+    /// sent.
+    pub fn replay(&self, name: &str, request: &ReplayRequest) -> Result<u64, WebhookError> {
+        self.engine.replay(name, request)
     }
 
     /// Triggers an event; waits while there is no room. Dropping the future before it is ready
@@ -257,7 +318,8 @@ impl WebhookManager {
     }
 
     /// Stops accepting events, waits until nothing is pending or `deadline` has passed, and stops
-    /// the engine's threads. Says how many deliveries were left. A second call returns at once.
+    /// the engine's threads. Says how many deliveries were left. Dead letters that wait for a replay
+    /// do not hold it up. A second call returns at once.
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
         let mut pending = 0;

@@ -4,6 +4,7 @@
 //! here can be polled by any executor.
 
 mod config;
+mod deliveries;
 mod engine;
 mod error;
 mod gather;
@@ -14,6 +15,7 @@ mod report;
 mod tls;
 mod trigger;
 
+pub use crate::core::dead_letters::DeadReason;
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
 pub use crate::core::failure::Failure;
 pub use crate::core::format::Format;
@@ -21,6 +23,8 @@ pub use crate::core::ledger::{BreakerState, DeliveryOutcome, WebhookStatus};
 pub use crate::core::on_full::OnFull;
 pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
+pub use crate::core::stages::TestStages;
+pub use crate::core::while_disabled::WhileDisabled;
 pub use crate::metrics::{
     CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
     WebhookMetrics, WorkerMetrics,
@@ -28,6 +32,7 @@ pub use crate::metrics::{
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
+pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};

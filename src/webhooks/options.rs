@@ -1,6 +1,6 @@
 //! What a webhook can be told.
 
-use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent};
+use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent, WhileDisabled};
 use crate::core::http::shown_url::shown_url;
 use std::fmt;
 
@@ -94,6 +94,8 @@ pub struct WebhookOptions {
     /// [`SecurityConfig::tls_profiles`](super::SecurityConfig::tls_profiles); `None` for the
     /// configuration's own settings.
     pub tls_profile: Option<String>,
+    /// What becomes of events that arrive while the webhook is disabled.
+    pub while_disabled: WhileDisabled,
 }
 
 impl WebhookOptions {
@@ -128,6 +130,7 @@ impl Default for WebhookOptions {
             rate: 0,
             adaptive: false,
             tls_profile: None,
+            while_disabled: WhileDisabled::default(),
         }
     }
 }
@@ -161,6 +164,7 @@ impl fmt::Debug for WebhookOptions {
             .field("rate", &self.rate)
             .field("adaptive", &self.adaptive)
             .field("tls_profile", &self.tls_profile)
+            .field("while_disabled", &self.while_disabled)
             .finish()
     }
 }
@@ -223,6 +227,8 @@ pub struct WebhookUpdate {
     pub adaptive: Option<bool>,
     /// The TLS profile; `Some(None)` for the configuration's own settings.
     pub tls_profile: Option<Option<String>>,
+    /// What becomes of events that arrive while the webhook is disabled.
+    pub while_disabled: Option<WhileDisabled>,
 }
 
 impl fmt::Debug for WebhookUpdate {

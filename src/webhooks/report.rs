@@ -1,12 +1,13 @@
 //! What the engine tells about itself.
 
 use super::{
-    BreakerState, DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, WebhookEvent,
-    WebhookStatus,
+    BreakerState, DeliveryOutcome, Failure, Format, OnFull, RetryBackoff, Signatures, TestStages,
+    WebhookEvent, WebhookStatus, WhileDisabled,
 };
 
-/// Counters of one webhook. At rest, `triggered = delivered + dead +
-/// dropped + cancelled + coalesced + pending`.
+/// Counters of one webhook. At rest, `triggered + replayed = delivered + failures + dropped +
+/// cancelled + coalesced + pending`, and of one webhook
+/// `failures = replayed + dead_letters + dead_forgotten + dead_cleared`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct WebhookStats {
@@ -36,6 +37,14 @@ pub struct WebhookStats {
     pub last_delivery_us: Option<u64>,
     /// Mean time of a successful attempt, in microseconds.
     pub latency_us_avg: u64,
+    /// Dead letters that were taken up again by a replay. Each is pending anew.
+    pub replayed: u64,
+    /// Dead letters that are kept. Of all webhooks: of those that exist.
+    pub dead_letters: u64,
+    /// Dead letters that were forgotten because of `max_dead` or `max_dead_bytes`.
+    pub dead_forgotten: u64,
+    /// Dead letters that were cleared by command.
+    pub dead_cleared: u64,
 }
 
 /// One webhook, as it is shown: no secrets (SEC-3).
@@ -98,6 +107,8 @@ pub struct WebhookInfo {
     pub old_secrets: usize,
     /// When the last of them stops, in microseconds since 1970.
     pub old_secrets_until_us: Option<u64>,
+    /// What becomes of events while it is disabled.
+    pub while_disabled: WhileDisabled,
     /// Its counters.
     pub stats: WebhookStats,
     /// Since when it has its status, in microseconds since 1970.
@@ -187,6 +198,8 @@ pub struct TestReport {
     pub latency_us: u64,
     /// The first bytes of the body of a failed response, as text.
     pub response: String,
+    /// How long its stages took. The rest of `latency_us` is the rest of the response.
+    pub stages: TestStages,
 }
 
 /// What `shutdown` left behind.

@@ -76,6 +76,7 @@ impl World {
             shard,
             name,
             keys,
+            ids: records.iter().map(|record| record.id.sequence).collect(),
             deliveries: records.iter().map(deliveries_of).sum(),
             attempt: record.attempt,
             outcome: record.outcome,
@@ -96,7 +97,8 @@ impl World {
             }
         }
         let shards = (0..self.seats.len()).map(|shard| self.shard_row(shard)).collect();
-        self.note(Happening::Checkpoint(Checkpoint { rows, shards }));
+        let letters = self.lives.iter().map(|life| life.ledger.dead().tally()).collect();
+        self.note(Happening::Checkpoint(Checkpoint { rows, shards, letters }));
     }
 
     fn shard_row(&mut self, shard: usize) -> ShardRow {

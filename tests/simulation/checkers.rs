@@ -7,6 +7,7 @@ mod batches;
 mod breaker;
 mod connections;
 mod heads;
+mod letters;
 mod measures;
 mod order;
 mod pipeline;
@@ -21,7 +22,7 @@ use std::collections::BTreeSet;
 type Rule = fn(&History, &Plan) -> Result<(), String>;
 
 /// Every rule, by name.
-pub const RULES: [(&str, Rule); 25] = [
+pub const RULES: [(&str, Rule); 26] = [
     ("agreement", agreement),
     ("order", order::order),
     ("overlap", order::overlap),
@@ -47,6 +48,7 @@ pub const RULES: [(&str, Rule); 25] = [
     ("numbers", heads::numbers),
     ("breaker", breaker::breaker),
     ("rate", rate::rate),
+    ("dead letters", letters::letters),
 ];
 
 /// The rules that a history breaks, each with what is wrong.

@@ -9,8 +9,10 @@ use super::history::{CarriedEvent, Entry, Happening, Sent};
 use super::operations::Order;
 use super::scenarios::{order, retry, world};
 use super::world::{Mischief, World};
-use ferrite::core::ledger::DeliveryOutcome;
+use ferrite::core::ledger::{DeliveryOutcome, WebhookStatus};
+use ferrite::core::replay::Which;
 use ferrite::core::shard::{BreakerPolicy, Isolation};
+use ferrite::core::while_disabled::WhileDisabled;
 use std::collections::BTreeSet;
 
 /// The rules that must notice, and no others.
@@ -575,6 +577,99 @@ fn windows_notices_connections_that_nobody_needs() {
     insert_after(&mut world, at + 1, Happening::Sent(alone));
     let rules = violations(&world.history, &world.plan);
     assert!(rules.iter().any(|(name, _)| *name == "windows"), "{rules:?}");
+}
+
+/// A run whose first event dies and is replayed while the second of its key waits for its retry.
+fn replayed(mischief: Mischief) -> World {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { retry: retry(0, 0), ..order(0) });
+    world.run_for(1000);
+    world.mischief = mischief;
+    world.endpoints[0].script.extend([Script::Status(500, 1000); 2]);
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.trigger(3, false);
+    world.run_for(50_000);
+    world.update(0, |settings| settings.retry = retry(3, 100));
+    world.run_for(50_000);
+    world.trigger(3, false);
+    world.run_for(50_000);
+    assert_eq!(world.replay(0, Which::Dead, 100), 1);
+    world.run_for(50_000);
+    world
+}
+
+#[test]
+fn dead_letters_notices_one_that_vanished_and_one_from_nowhere() {
+    let mut world = replayed(Mischief::None);
+    world.drain();
+    expect(&world, &[]);
+    let is_replay = |entry: &Entry| matches!(entry.what, Happening::Replayed { .. });
+    let place = world.history.entries.iter().position(is_replay).expect("it was replayed");
+    let Happening::Replayed { name, .. } = &mut world.history.entries[place].what else {
+        unreachable!("it is one")
+    };
+    name.id += 50;
+    expect(&world, &["attempts", "measures", "dead letters"]);
+    let world = run(
+        Order { retry: retry(0, 0), ..order(0) },
+        &[Script::Status(500, 1000)],
+        1,
+        Mischief::None,
+    );
+    world.lives[0].ledger.dead().clear();
+    let mut world = world;
+    world.checkpoint();
+    expect(&world, &["dead letters"]);
+}
+
+#[test]
+fn accounting_notices_a_replay_that_is_not_counted() {
+    let mut world = replayed(Mischief::None);
+    world.lives[0].ledger.counters(0).replayed.subtract(1);
+    world.drain();
+    expect(&world, &["accounting"]);
+}
+
+#[test]
+fn identity_notices_a_replay_with_other_bytes() {
+    let mut world = replayed(Mischief::OtherBytes);
+    world.drain();
+    expect(&world, &["identity"]);
+}
+
+#[test]
+fn order_notices_a_replay_that_passes_what_waits() {
+    let mut world = replayed(Mischief::None);
+    world.drain();
+    let place = |world: &World, is: fn(&Happening) -> bool| {
+        world.history.entries.iter().position(|entry| is(&entry.what)).expect("it happened")
+    };
+    let replayed = place(&world, |what| matches!(what, Happening::Replayed { .. }));
+    let replayed = world.history.entries.remove(replayed);
+    // As if it had come before the second event.
+    let second = place(&world, |what| matches!(what, Happening::Accepted { event: 1, .. }));
+    world
+        .history
+        .entries
+        .insert(second, Entry { at: world.history.entries[second].at, ..replayed });
+    let rules = violations(&world.history, &world.plan);
+    assert!(rules.iter().any(|(name, _)| *name == "order"), "{rules:?}");
+}
+
+#[test]
+fn accounting_notices_an_event_that_a_disabled_webhook_did_not_keep() {
+    let mut world = world(Plan::quiet());
+    world.create("hook", Order { while_disabled: WhileDisabled::Keep, ..order(0) });
+    world.endpoints[0].forever = Some(Script::Status(200, 1000));
+    world.set_status(0, WebhookStatus::Disabled);
+    world.run_for(1000);
+    world.mischief = Mischief::LoseEvents(4);
+    world.trigger(3, false);
+    world.trigger(4, false);
+    world.run_for(10_000);
+    world.set_status(0, WebhookStatus::Active);
+    world.drain();
+    expect(&world, &["accounting", "progress"]);
 }
 
 #[test]

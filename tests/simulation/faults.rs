@@ -4,6 +4,7 @@
 //! goes wrong at once hide what happens when one thing goes wrong often.
 
 use super::dice::Dice;
+use ferrite::core::dead_letters::DeadLimits;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{BreakerPolicy, Isolation};
 
@@ -76,6 +77,10 @@ switches! {
     idle_periods,
     /// Answers that say `webhook-delivery`.
     delivery_wishes,
+    /// Dead letters are replayed and cleared.
+    replays,
+    /// Some webhooks keep events while they are disabled.
+    keeps,
 }
 
 /// What a run is made of.
@@ -110,6 +115,8 @@ pub struct Plan {
     /// chance.
     pub write_us: Option<u64>,
     pub isolation: Isolation,
+    /// Dead letters that a webhook keeps.
+    pub dead: DeadLimits,
 }
 
 impl Plan {
@@ -142,6 +149,10 @@ impl Plan {
             wake_us: None,
             write_us: None,
             isolation: draw_isolation(dice),
+            dead: DeadLimits {
+                letters_max: dice.pick(&[0, 2, 1000, 1000]),
+                ..DeadLimits::default()
+            },
         }
     }
 
@@ -168,6 +179,7 @@ impl Plan {
             wake_us: None,
             write_us: None,
             isolation: no_isolation(),
+            dead: DeadLimits::default(),
         }
     }
 }

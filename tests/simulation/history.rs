@@ -3,6 +3,7 @@
 //! Entries come from two sides that know nothing of each other: the world's own knowledge of the
 //! bytes it moved, and what the shard counted and logged.
 
+use ferrite::core::dead_letters::DeadTally;
 use ferrite::core::failure::Failure;
 use ferrite::core::http::response::DeliveryWish;
 use ferrite::core::ledger::{DeliveryOutcome, Tally, WebhookStatus};
@@ -32,7 +33,8 @@ pub enum Happening {
         key: u32,
         wanted: Vec<Wanted>,
     },
-    /// The event that was accepted last took the place of the one before it in a lane.
+    /// Of the event that was accepted or replayed last and the one before it in its lane, the older
+    /// one gave way.
     Coalesced {
         shard: usize,
         webhook: u32,
@@ -95,6 +97,17 @@ pub enum Happening {
     StatusSet {
         webhook: u32,
         active: bool,
+    },
+    /// A shard took a dead letter up again.
+    Replayed {
+        shard: usize,
+        name: RequestName,
+        event: u32,
+        key: u32,
+    },
+    /// A command threw the dead letters of a webhook away.
+    Cleared {
+        webhook: u32,
     },
     TestAsked {
         token: u64,
@@ -290,6 +303,8 @@ pub struct Attempt {
     /// The keys of its deliveries, one for each. Of a batch that was never written and will be
     /// tried again, they are not known, and this is its first one.
     pub keys: Vec<u32>,
+    /// The ids of its events as the log has them: all of what is given up, else the first.
+    pub ids: Vec<u64>,
     /// How many deliveries it was.
     pub deliveries: u64,
     pub attempt: u32,
@@ -303,6 +318,8 @@ pub struct Attempt {
 pub struct Checkpoint {
     pub rows: Vec<Row>,
     pub shards: Vec<ShardRow>,
+    /// The dead letters, by webhook.
+    pub letters: Vec<DeadTally>,
 }
 
 /// One webhook on one shard.

@@ -12,6 +12,7 @@ use ferrite::core::on_full::OnFull;
 use ferrite::core::packed::{self, Stamp, pack, unpack};
 use ferrite::core::retry::RetryPolicy;
 use ferrite::core::signature::Signatures;
+use ferrite::core::while_disabled::WhileDisabled;
 use ferrite::registry::{Auth, Settings};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct ViewRow {
     pub since: u64,
     pub terms: Terms,
     pub concurrency: u32,
+    /// It takes events while it is disabled, too.
+    pub keeps: bool,
 }
 
 /// What a new webhook is told.
@@ -71,6 +74,7 @@ pub struct Order {
     pub final_status: Option<u16>,
     pub rate: u32,
     pub adaptive: bool,
+    pub while_disabled: WhileDisabled,
 }
 
 /// The world's own matching: a name, or the beginning of names.
@@ -133,6 +137,7 @@ impl World {
             rate: order.rate,
             adaptive: order.adaptive,
             tls_profile: None,
+            while_disabled: order.while_disabled,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");
@@ -205,6 +210,7 @@ impl World {
                 active: life.ledger.status() == WebhookStatus::Active,
                 since: life.since,
                 concurrency: life.settings.concurrency,
+                keeps: life.settings.while_disabled == WhileDisabled::Keep,
                 terms: Terms {
                     retry: life.settings.retry,
                     timeout_ms: life.settings.timeout_ms,
@@ -342,10 +348,10 @@ impl World {
             .iter()
             .filter(|row| {
                 let ledger = &self.lives[row.webhook as usize].ledger;
-                row.active
+                (row.active || row.keeps)
                     && pattern_wants(&row.pattern, &key_text)
                     && row.since <= event.stamp.generation
-                    && ledger.status() == WebhookStatus::Active
+                    && (ledger.status() == WebhookStatus::Active || row.keeps)
             })
             .map(|row| {
                 let ledger = &self.lives[row.webhook as usize].ledger;
@@ -415,6 +421,10 @@ impl World {
             final_status: self.dice.pick(&[None, None, Some(400), Some(500), Some(503)]),
             rate: self.dice.pick(&[0, 0, 0, 50, 500]),
             adaptive: self.dice.chance(300),
+            while_disabled: match self.plan.faults.keeps && self.dice.chance(500) {
+                true => WhileDisabled::Keep,
+                false => WhileDisabled::Drop,
+            },
         }
     }
 
@@ -440,7 +450,7 @@ impl World {
             return;
         }
         let webhook = self.dice.pick(&alive);
-        match self.dice.below(7) {
+        match self.dice.below(11) {
             0 if faults.updates => {
                 let endpoint = self.dice.below(self.plan.endpoints);
                 self.move_to(webhook, endpoint);
@@ -460,6 +470,7 @@ impl World {
                     settings.final_statuses = order.final_status.into_iter().collect();
                     settings.rate = order.rate;
                     settings.adaptive = order.adaptive;
+                    settings.while_disabled = order.while_disabled;
                 });
             }
             2 if faults.deletes => {
@@ -479,6 +490,7 @@ impl World {
                 let grace_seconds = self.dice.pick(&[0, 1, 2, 5]);
                 self.rotate(webhook, grace_seconds);
             }
+            7..=10 if faults.replays => self.replay_by_chance(webhook),
             _ => {}
         }
     }

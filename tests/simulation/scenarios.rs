@@ -15,6 +15,7 @@ use ferrite::core::ledger::{BreakerState, Tally, WebhookStatus};
 use ferrite::core::on_full::OnFull;
 use ferrite::core::retry::{RetryBackoff, RetryPolicy};
 use ferrite::core::shard::{BreakerPolicy, Isolation};
+use ferrite::core::while_disabled::WhileDisabled;
 
 pub fn retry(retries: u32, delay_ms: u64) -> RetryPolicy {
     RetryPolicy {
@@ -45,6 +46,7 @@ pub fn order(endpoint: usize) -> Order {
         final_status: None,
         rate: 0,
         adaptive: false,
+        while_disabled: WhileDisabled::Drop,
     }
 }
 

@@ -9,9 +9,11 @@ use super::faults::Plan;
 use super::history::{Happening, History, RequestName};
 use super::links::Link;
 use super::operations::{Life, View};
+use super::replays::Taken;
 use ferrite::base::hash::KeyHasher;
 use ferrite::base::time::{Now, Tick};
 use ferrite::core::failure::Failure;
+use ferrite::core::replay::Replay;
 use ferrite::core::shard::{Closed, ConnectionId, Shard, ShardConfig, Shared};
 use ferrite::registry::{Registry, RegistryConfig};
 use std::collections::{BTreeMap, VecDeque};
@@ -84,6 +86,10 @@ pub enum Todo {
     Breakdown {
         shard: usize,
     },
+    /// A replay reaches its worker.
+    Replay {
+        number: usize,
+    },
     Heal,
 }
 
@@ -111,6 +117,8 @@ pub enum Mischief {
     SleepyTimeouts(u64),
     /// The first two requests of a write reach the endpoint in the wrong order.
     SwapRequests,
+    /// A replayed event has other bytes.
+    OtherBytes,
 }
 
 /// A worker's place.
@@ -168,6 +176,10 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Todo>,
     queued: u64,
     timeouts_at_once: u32,
+    /// What was taken for replays and is not in the history yet.
+    pub taken: Taken,
+    /// Replays on their way to their workers.
+    pub replays: Vec<Option<(usize, Replay)>>,
 }
 
 impl World {
@@ -180,6 +192,7 @@ impl World {
             tls_profiles: Default::default(),
             addresses: Arc::default(),
             proxy: None,
+            dead: plan.dead,
         })
         .expect("a registry without webhooks");
         let shared = Arc::new(Shared::new(plan.shards));
@@ -233,6 +246,8 @@ impl World {
             queue: BTreeMap::new(),
             queued: 0,
             timeouts_at_once: 0,
+            taken: Taken::default(),
+            replays: Vec::new(),
             plan,
         }
     }
@@ -265,6 +280,7 @@ impl World {
         self.call += 1;
         let now = self.clocks();
         let result = act(self.shard(shard), now);
+        self.note_replayed(shard);
         self.note_attempts(shard);
         while let Some(action) = self.shard(shard).poll_action() {
             self.perform(shard, why, action);
@@ -366,6 +382,7 @@ impl World {
             Todo::Spurious => self.call_without_need(),
             Todo::LateWord { shard, connection } => self.late_word(shard, connection),
             Todo::Breakdown { shard } => self.break_down(shard),
+            Todo::Replay { number } => self.begin_replay(number),
             Todo::Heal => self.heal(),
         }
     }

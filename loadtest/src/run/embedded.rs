@@ -119,6 +119,8 @@ impl Driven for Embedded {
                 dead: info.stats.failures,
                 dropped: info.stats.dropped,
                 cancelled: info.stats.cancelled,
+                replayed: info.stats.replayed,
+                coalesced: info.stats.coalesced,
                 pending: info.stats.pending,
                 signed: info.signed,
             }))

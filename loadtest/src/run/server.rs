@@ -154,6 +154,8 @@ impl Driven for Server {
                 dead: get("failures"),
                 dropped: get("dropped"),
                 cancelled: get("cancelled"),
+                replayed: get("replayed"),
+                coalesced: get("coalesced"),
                 pending: get("pending"),
                 signed: self.options.secret.is_some(),
             }));

@@ -28,18 +28,23 @@ pub(super) fn check(judge: &Judge, rules: Rules, findings: &mut Findings) -> Sum
     sums
 }
 
-/// Dead, dropped, cancelled and pending: what need not have been answered 2xx.
+/// Dead, dropped, cancelled, coalesced and pending: what need not have been answered 2xx. A dead one
+/// that was taken up again is no excuse.
 fn excused(account: &Accounts) -> u64 {
-    account.dead + account.dropped + account.cancelled + account.pending
+    let Accounts { dead, dropped, cancelled, coalesced, pending, replayed, .. } = account;
+    (dead + dropped + cancelled + coalesced + pending).saturating_sub(*replayed)
 }
 
 fn add_up(account: &Accounts, accepted: u64, rules: Rules, findings: &mut Findings) {
     let Accounts { webhook, triggered, delivered, dead, dropped, cancelled, pending, .. } = account;
-    if *triggered != delivered + excused(account) {
+    let Accounts { replayed, coalesced, .. } = account;
+    let ended = delivered + dead + dropped + cancelled + coalesced;
+    if triggered + replayed != ended + pending {
         findings.add(Kind::Accounts, || {
             format!(
-                "{webhook}: {triggered} triggered is not {delivered} delivered + {dead} dead + \
-                 {dropped} dropped + {cancelled} cancelled + {pending} pending"
+                "{webhook}: {triggered} triggered + {replayed} replayed is not {delivered} \
+                 delivered + {dead} dead + {dropped} dropped + {cancelled} cancelled + \
+                 {coalesced} coalesced + {pending} pending"
             )
         });
     }

@@ -70,6 +70,8 @@ fn correct(paths: &[&str], keys: &[Vec<Attempts>]) -> Vec<HistoryLine> {
             cancelled: 0,
             pending: 0,
             signed: true,
+            replayed: 0,
+            coalesced: 0,
         }));
     }
     lines
@@ -263,6 +265,20 @@ fn accounts_that_do_not_add_up_are_caught() {
         let account = account.unwrap();
         (*account.0, *account.1) = (triggered, pending);
         assert_eq!(kinds(lines), [Kind::Accounts], "{triggered} {pending}");
+    }
+}
+
+#[test]
+fn a_dead_one_that_was_replayed_and_delivered_adds_up() {
+    for (replays, wanted) in [(1, vec![]), (0, vec![Kind::Accounts])] {
+        let mut lines = example();
+        for line in &mut lines {
+            if let HistoryLine::Accounts(Accounts { dead, replayed, .. }) = line {
+                (*dead, *replayed) = (*dead + 1, replays);
+                break;
+            }
+        }
+        assert_eq!(kinds(lines), wanted);
     }
 }
 

@@ -124,6 +124,10 @@ pub struct Sums {
     pub pending: u64,
     /// Different deliveries that the receivers answered 2xx.
     pub answered: u64,
+    /// Dead ones that were taken up again by a replay.
+    pub replayed: u64,
+    /// Given way to a newer event of their key.
+    pub coalesced: u64,
 }
 
 impl Sums {
@@ -135,12 +139,14 @@ impl Sums {
         self.dropped += accounts.dropped;
         self.cancelled += accounts.cancelled;
         self.pending += accounts.pending;
+        self.replayed += accounts.replayed;
+        self.coalesced += accounts.coalesced;
     }
 
     /// Whether all that matched is accounted for.
     pub fn add_up(&self) -> bool {
-        let parts = [self.delivered, self.dead, self.dropped, self.cancelled, self.pending];
-        self.triggered == parts.iter().sum::<u64>()
+        let ended = [self.delivered, self.dead, self.dropped, self.cancelled, self.coalesced];
+        self.triggered + self.replayed == ended.iter().sum::<u64>() + self.pending
     }
 }
 

@@ -305,7 +305,7 @@ impl Shard {
                     let event = &self.events[delivery.event as usize];
                     let webhook = self.webhooks[lane.key.slot as usize].as_ref()?;
                     let attempt = delivery.attempts() + 1;
-                    let id = EventId { boot: self.config.boot, sequence: event.sequence };
+                    let id = event.id(self.config.boot);
                     let written = event.written();
                     let (id_text, content_type) =
                         (payload::id_text(written.body, id), written.format.content_type());

@@ -9,7 +9,7 @@ use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
-use crate::core::ledger::WebhookStatus;
+use crate::core::ledger::{Counter, Counters};
 use crate::core::on_full::OnFull;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
 use crate::core::snapshot::Definition;
@@ -30,7 +30,7 @@ struct Records {
 }
 
 /// A hash of a number, the same for no two of them (the finalizer of splitmix64).
-fn spread(number: u64) -> u64 {
+pub(super) fn spread(number: u64) -> u64 {
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ number >> 31
@@ -71,7 +71,7 @@ impl Shard {
         };
         let ledger = &webhook.definition.ledger;
         if webhook.definition.since_generation > stamp.generation
-            || ledger.status() != WebhookStatus::Active
+            || !webhook.definition.takes_events()
         {
             return false;
         }
@@ -153,34 +153,53 @@ impl Shard {
 
     fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        let (coalesces, ordered) = (webhook.definition.coalesce, webhook.definition.ordered);
-        let on_full = webhook.definition.on_full;
-        let key = match ordered {
+        let key = match webhook.definition.ordered {
             true => LaneKey::new(slot, key_hash),
             // A lane of its own: nothing waits for it, and it for nothing.
             false => LaneKey::new(slot, spread(self.events[event as usize].sequence)),
         };
+        self.join_lane(now, key, event, |counters| &counters.triggered);
+    }
+
+    /// Puts an event into a lane: at its end, or in the place of one that it makes needless. Counts
+    /// it where it `came_from`, and keeps the bound of the webhook's queue.
+    #[inline]
+    pub(super) fn join_lane(
+        &mut self,
+        now: Tick,
+        key: LaneKey,
+        event: u32,
+        came_from: impl Fn(&Counters) -> &Counter,
+    ) {
+        let slot = key.slot;
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        let (coalesces, on_full) = (webhook.definition.coalesce, webhook.definition.on_full);
         if coalesces && let Some(delivery) = self.replaceable(key) {
             self.replace_event(delivery, event);
             if on_full == OnFull::DropOldest {
                 self.note_youngest(slot, delivery);
             }
-            let Some(webhook) = &self.webhooks[slot as usize] else { return };
-            for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
-                counters.triggered.add(1);
-                counters.coalesced.add(1);
-            }
+            self.count_coalesced(slot, came_from);
             return;
         }
         let delivery = self.append_delivery(now, key, event, 0);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
-            counters.triggered.add(1);
+            came_from(counters).add(1);
             counters.pending.add(1);
         }
         match on_full {
             OnFull::DropOldest => self.make_room(now, slot, delivery),
             OnFull::Reject | OnFull::Wait => self.update_full(slot),
+        }
+    }
+
+    /// Counts an event because of which one gave way: another one of its key, or itself.
+    pub(super) fn count_coalesced(&self, slot: u32, came_from: impl Fn(&Counters) -> &Counter) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
+        for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
+            came_from(counters).add(1);
+            counters.coalesced.add(1);
         }
     }
 
@@ -227,7 +246,9 @@ impl Shard {
         let endpoint = self.endpoint_for(&definition);
         let connection = self.open_connection_now(endpoint);
         let timeout_ms = definition.timeout_ms;
-        let job = Job::Test(Box::new(TestJob { definition, endpoint, id, record, token }));
+        let opened = self.connection_id(connection);
+        let test = TestJob { definition, endpoint, id, record, token, connection: opened };
+        let job = Job::Test(Box::new(test));
         self.begin_exchange(now.tick, connection, timeout_ms, job);
     }
 }

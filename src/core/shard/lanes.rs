@@ -2,9 +2,11 @@
 
 use super::Shard;
 use super::webhooks::WebhookState;
+use crate::base::id::EventId;
 use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
+use crate::core::replay::KeptEvent;
 use std::num::NonZeroU32;
 
 // What a pending delivery takes beside its body and its place in the index of lanes (P6).
@@ -29,10 +31,14 @@ impl LaneKey {
         LaneKey { slot, key_hash: [(key_hash >> 32) as u32, key_hash as u32] }
     }
 
+    pub(super) fn key_hash(self) -> u64 {
+        let [high, low] = self.key_hash.map(u64::from);
+        high << 32 | low
+    }
+
     /// The key's hash is one already; webhooks that share a key are spread by their slots.
     fn hash(self) -> u64 {
-        let [high, low] = self.key_hash.map(u64::from);
-        (high << 32 | low) ^ u64::from(self.slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        self.key_hash() ^ u64::from(self.slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
@@ -49,9 +55,11 @@ pub(super) struct Written<'a> {
 /// An event that deliveries refer to.
 #[derive(Debug)]
 pub(super) struct EventRecord {
-    /// The counting part of its id; the boot is the shard's.
+    /// Its place among the events of the shard. The counting part of its id, too, unless it is
+    /// replayed; the boot is the shard's then.
     pub(super) sequence: u64,
-    /// The body, then its own header lines, then the key's first bytes for the delivery log.
+    /// The body, then its own header lines, then the key's first bytes for the delivery log; of a
+    /// replayed event, then its id.
     buffer: Vec<u8>,
     body_bytes: u32,
     lines_bytes: u32,
@@ -62,7 +70,11 @@ pub(super) struct EventRecord {
     since: [u16; 3],
     /// The form of the body.
     pub(super) format: Format,
+    is_replayed: bool,
 }
+
+/// The id at the end of a replayed event's buffer.
+const ID_BYTES: usize = 16;
 
 impl EventRecord {
     /// `buffer` is used for the bytes; what is in it is not.
@@ -83,11 +95,54 @@ impl EventRecord {
         buffer.extend_from_slice(lines);
         buffer.extend_from_slice(key);
         let since = [0, 16, 32].map(|shift| (since.0 >> shift) as u16);
-        let references = 0;
-        EventRecord { sequence, buffer, body_bytes, lines_bytes, references, kind, since, format }
+        EventRecord {
+            sequence,
+            buffer,
+            body_bytes,
+            lines_bytes,
+            references: 0,
+            kind,
+            since,
+            format,
+            is_replayed: false,
+        }
     }
 
-    /// When it happened; not before the engine's start.
+    /// An event that is sent again, with the id it had; `order` is its place now, and it counts as
+    /// one that happens at `now`: how far behind the webhook is, is not the fault of what died.
+    pub(super) fn replayed(order: u64, now: Tick, event: &KeptEvent) -> Self {
+        let mut tail = event.key.clone();
+        tail.extend_from_slice(&event.id.boot.to_le_bytes());
+        tail.extend_from_slice(&event.id.sequence.to_le_bytes());
+        let written = Written { format: event.format, body: &event.body, lines: &event.lines };
+        let record = EventRecord::new(order, event.event, now, Vec::new(), written, &tail);
+        EventRecord { is_replayed: true, ..record }
+    }
+
+    /// A copy that no delivery refers to yet.
+    pub(super) fn copied(&self) -> Self {
+        let buffer = self.buffer.clone();
+        EventRecord { buffer, references: 0, ..*self }
+    }
+
+    /// Its id, in a shard of `boot`.
+    pub(super) fn id(&self, boot: u64) -> EventId {
+        if self.is_replayed {
+            return self.kept_id();
+        }
+        EventId { boot, sequence: self.sequence }
+    }
+
+    #[cold]
+    fn kept_id(&self) -> EventId {
+        let tail = &self.buffer[self.buffer.len() - ID_BYTES..];
+        let number = |at: usize| {
+            tail[at..at + 8].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+        };
+        EventId { boot: number(0), sequence: number(8) }
+    }
+
+    /// When it happened; not before the engine's start. When it was taken up, if it is replayed.
     pub(super) fn since(&self) -> Tick {
         let [low, middle, high] = self.since.map(u64::from);
         Tick(high << 32 | middle << 16 | low)
@@ -101,7 +156,8 @@ impl EventRecord {
 
     /// The key's first bytes.
     pub(super) fn key(&self) -> &[u8] {
-        &self.buffer[self.body_bytes as usize + self.lines_bytes as usize..]
+        let end = self.buffer.len() - if self.is_replayed { ID_BYTES } else { 0 };
+        &self.buffer[self.body_bytes as usize + self.lines_bytes as usize..end]
     }
 }
 
@@ -225,6 +281,11 @@ impl Shard {
         let tail = self.lanes[lane as usize].tail;
         let is_under_way = self.chain(lane).take(self.under_way(lane)).any(|found| found == tail);
         (!is_under_way).then_some(tail)
+    }
+
+    /// The newest delivery of a lane.
+    pub(super) fn lane_tail(&self, lane: u32) -> u32 {
+        self.lanes[lane as usize].tail
     }
 
     /// Puts a newer event in the place of a delivery's.

@@ -36,6 +36,7 @@ mod notices;
 mod numbers;
 mod overflow;
 mod rate;
+mod replay;
 mod salvage;
 mod settle;
 mod stale;
@@ -50,6 +51,7 @@ pub use notices::{Notice, NoticeKind};
 pub use settle::TestOutcome;
 
 use super::ledger::Counters;
+use super::replay::Replay;
 use super::snapshot::Snapshot;
 use super::timestamp::TimeWriter;
 use crate::base::random::Random;
@@ -182,6 +184,8 @@ pub struct Shard {
     notices: Notices,
     lines: Vec<u8>,
     gates: Gates,
+    /// Kept events that are being sent again.
+    replays: Slab<Replay>,
 }
 
 impl Shard {
@@ -214,6 +218,7 @@ impl Shard {
             notices: Notices::default(),
             lines: Vec::new(),
             gates: Gates::default(),
+            replays: Slab::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard

@@ -159,8 +159,8 @@ impl Shard {
         self.tell(now, Kind::DeadLetter, |shard| {
             let webhook = shard.name_of(shard.load_slot(load))?;
             let first = shard.load_chain(load).next()?;
-            let sequence = shard.events[shard.deliveries[first as usize].event as usize].sequence;
-            let id = EventId { boot: shard.config.boot, sequence };
+            let event = shard.deliveries[first as usize].event;
+            let id = shard.events[event as usize].id(shard.config.boot);
             let others = shard.load_deliveries(load) - 1;
             Some(NoticeKind::DeadLetter { webhook, id, others, attempts, failure })
         });

@@ -2,11 +2,12 @@
 
 use super::batches::Filling;
 use super::connections::Job;
-use super::lanes::{EventRecord, LaneKey, LaneState, ReadyList};
+use super::lanes::{LaneKey, LaneState, ReadyList};
 use super::load::Load;
 use super::{Action, Shard, ShardConfig};
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
+use crate::core::stages::TestStages;
 use std::collections::HashMap;
 
 impl Shard {
@@ -34,13 +35,9 @@ impl Shard {
         left.sort_unstable_by_key(|(sequence, ..)| *sequence);
         let mut moved: HashMap<u32, u32> = HashMap::new();
         for (_, key, old, attempts) in left {
-            let event = *moved.entry(old).or_insert_with(|| {
-                let event = &self.events[old as usize];
-                let (sequence, written, key) = (event.sequence, event.written(), event.key());
-                let (since, buffer) = (event.since(), Vec::new());
-                let record = EventRecord::new(sequence, event.kind, since, buffer, written, key);
-                fresh.events.insert(record) as u32
-            });
+            let event = *moved
+                .entry(old)
+                .or_insert_with(|| fresh.events.insert(self.events[old as usize].copied()) as u32);
             fresh.append_delivery(now.tick, key, event, attempts);
         }
         fresh.recount();
@@ -48,6 +45,7 @@ impl Shard {
         fresh.keep_gates(now.tick, &self);
         fresh.keep_buckets(&self);
         self.fail_tests(now, &mut fresh);
+        fresh.take_over_replays(now.tick, &mut self);
         fresh.totals().restarts.add(1);
         fresh.pump_all(now.tick);
         fresh
@@ -137,6 +135,9 @@ impl Shard {
                     failure: Some(Failure::Internal),
                     latency_us: now.tick.since_us(exchange.since),
                     response: Vec::new(),
+                    connection: test.connection,
+                    began: exchange.since,
+                    stages: TestStages::default(),
                 });
             }
         }

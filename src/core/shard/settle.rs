@@ -1,18 +1,20 @@
 //! What an attempt's outcome means for its delivery (DEL-2).
 
 use super::breaker::is_breakdown;
-use super::connections::Job;
+use super::connections::{ConnectionId, Job};
 use super::lanes::EventRecord;
 use super::load::Load;
 use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::time::{Now, Tick};
+use crate::core::dead_letters::DeadReason;
 use crate::core::failure::Failure;
 use crate::core::http::response::{DeliveryWish, Response};
 use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
 use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
+use crate::core::stages::TestStages;
 use std::sync::Arc;
 
 /// A test delivery: outside all lanes and windows, never tried again.
@@ -23,6 +25,7 @@ pub(super) struct TestJob {
     pub(super) id: EventId,
     pub(super) record: EventRecord,
     pub(super) token: u64,
+    pub(super) connection: ConnectionId,
 }
 
 /// What a test delivery met.
@@ -40,6 +43,12 @@ pub struct TestOutcome {
     pub latency_us: u64,
     /// The first bytes of the body of a failed response.
     pub response: Vec<u8>,
+    /// The connection that was made for it.
+    pub connection: ConnectionId,
+    /// When it began.
+    pub began: Tick,
+    /// How long its stages took: the driver knows.
+    pub stages: TestStages,
 }
 
 /// How an attempt began.
@@ -64,12 +73,12 @@ enum Verdict {
 
 /// An attempt that is over.
 #[derive(Clone, Copy, Debug)]
-struct Ended {
+pub(super) struct Ended {
     verdict: Verdict,
     /// Attempts made and counted, this one included if it counts.
-    attempts: u32,
-    status: Option<u16>,
-    failure: Option<Failure>,
+    pub(super) attempts: u32,
+    pub(super) status: Option<u16>,
+    pub(super) failure: Option<Failure>,
     latency_us: u64,
 }
 
@@ -122,6 +131,9 @@ impl Shard {
             failure: failure_of(outcome),
             latency_us: now.tick.since_us(began.at),
             response: snippet.to_vec(),
+            connection: test.connection,
+            began: began.at,
+            stages: TestStages::default(),
         });
         self.release_endpoint(test.endpoint);
     }
@@ -160,12 +172,8 @@ impl Shard {
         if let Some(pressed) = adapts.then(|| is_pressed(outcome)) {
             self.adapt_window(now.tick, slot, latency_us, pressed);
         }
-        self.log_attempt(
-            now,
-            load,
-            Ended { verdict, attempts, status, failure, latency_us },
-            snippet,
-        );
+        let ended = Ended { verdict, attempts, status, failure, latency_us };
+        self.log_attempt(now, load, ended, snippet);
         let counted = verdict != Verdict::Gone;
         self.measure(
             load,
@@ -173,6 +181,12 @@ impl Shard {
         );
         self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
         if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
+            let reason = match wish {
+                Some(DeliveryWish::AbortMessage) => DeadReason::Aborted,
+                _ if attempts > retries => DeadReason::RetriesUsedUp,
+                _ => DeadReason::FinalStatus,
+            };
+            self.keep_dead(now, load, &ended, reason);
             self.notice_dead_letter(now.tick, load, attempts, failure);
         }
         // An endpoint that the webhook has left has no say in what becomes of it.
@@ -219,7 +233,7 @@ impl Shard {
         ended: &Ended,
     ) -> AttemptRecord {
         AttemptRecord {
-            id: EventId { boot: self.config.boot, sequence: event.sequence },
+            id: event.id(self.config.boot),
             batch,
             event: event.kind,
             key: Vec::new(),

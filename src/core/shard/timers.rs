@@ -19,6 +19,8 @@ enum Due {
     Batch { batch: u32, generation: u32 },
     /// What waits for its batch to fill has waited long enough.
     Fill { slot: u32 },
+    /// The next event of a replay.
+    Replay { replay: u32 },
 }
 
 /// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
@@ -57,6 +59,10 @@ impl Timers {
         self.heap.push(Reverse((at, Due::Fill { slot })));
     }
 
+    pub(super) fn replay_due(&mut self, at: Tick, replay: u32) {
+        self.heap.push(Reverse((at, Due::Replay { replay })));
+    }
+
     pub(super) fn exchange_due(&mut self, at: Tick) {
         self.exchange = Some(self.exchange.map_or(at, |known| known.min(at)));
     }
@@ -73,13 +79,13 @@ impl Timers {
         self.idle = at;
     }
 
-    fn pop_due(&mut self, now: Tick) -> Option<Due> {
+    fn pop_due(&mut self, now: Tick) -> Option<(Tick, Due)> {
         let Reverse((at, due)) = *self.heap.peek()?;
         if at > now {
             return None;
         }
         self.heap.pop();
-        Some(due)
+        Some((at, due))
     }
 }
 
@@ -92,7 +98,7 @@ impl Shard {
         if self.timers.idle.is_some_and(|at| at <= now.tick) {
             self.expire_idle(now.tick);
         }
-        while let Some(due) = self.timers.pop_due(now.tick) {
+        while let Some((at, due)) = self.timers.pop_due(now.tick) {
             let slot = match due {
                 Due::Gate { gate } => {
                     self.look_at_gate(now.tick, gate);
@@ -101,6 +107,10 @@ impl Shard {
                 Due::Webhook { slot } => {
                     self.look_at_webhook(slot);
                     slot
+                }
+                Due::Replay { replay } => {
+                    self.continue_replay(now.tick, at, replay);
+                    continue;
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {
                     Some(waiting)

@@ -1,5 +1,6 @@
 //! The WEBHOOK commands.
 
+use super::webhook_deliveries::{dead, deliveries, replay};
 use super::webhook_options::{Form, Options, event_names, number, text};
 use super::webhook_reply as reply;
 use super::{Context, OwnCommand};
@@ -8,9 +9,6 @@ use crate::server::command_table::CommandSpec;
 use crate::webhooks::{EventRef, EventValue, WebhookError, WebhookEvent};
 
 pub(crate) use super::webhook_reply::test as write_test_report;
-
-/// Deliveries that `WEBHOOK.DELIVERIES` shows, unless told.
-const DELIVERIES_DEFAULT: usize = 10;
 
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 const TEST: &[&str] = &["admin", "noscript", "blocking", "no_multi"];
@@ -33,20 +31,28 @@ pub(crate) const COMMANDS: &[OwnCommand] = &[
     own("webhook.list", 1, ADMIN, "Lists the webhooks.", list),
     own("webhook.info", 2, ADMIN, "Shows a webhook and its counters.", info),
     own("webhook.enable", 2, ADMIN, "Enables a webhook again.", enable),
-    own("webhook.disable", 2, ADMIN, "Disables a webhook: events pass it by.", disable),
+    own(
+        "webhook.disable",
+        2,
+        ADMIN,
+        "Disables a webhook: nothing is sent until it is enabled.",
+        disable,
+    ),
     own("webhook.test", 2, TEST, "Sends a test event and tells how it went.", test),
     own("webhook.deliveries", -2, ADMIN, "Shows the latest delivery attempts.", deliveries),
+    own("webhook.dead", -2, ADMIN, "Shows, or clears, the deliveries that were given up.", dead),
+    own("webhook.replay", -3, ADMIN, "Sends deliveries again that were given up.", replay),
     own("webhook.stats", -1, ADMIN, "Shows counters of all webhooks, or of one.", stats),
     own("webhook.publish", -4, PUBLISH, "Triggers webhooks with an event of your own.", publish),
     own("webhook.help", 1, ADMIN, "Shows how the WEBHOOK commands are used.", help),
 ];
 
 /// The name of a webhook: the first argument of most commands.
-fn name(args: &[&[u8]]) -> Result<String, String> {
+pub(super) fn name(args: &[&[u8]]) -> Result<String, String> {
     text("the webhook's name", args[1])
 }
 
-fn failed(error: WebhookError) -> String {
+pub(super) fn failed(error: WebhookError) -> String {
     reply::error_text(&error)
 }
 
@@ -105,21 +111,6 @@ fn info(context: &mut Context<'_>, args: &[&[u8]]) {
 fn test(context: &mut Context<'_>, args: &[&[u8]]) {
     match name(args) {
         Ok(name) => context.session.test = Some(context.state.engine.test(&name)),
-        Err(message) => context.reply.error(&message),
-    }
-}
-
-fn deliveries(context: &mut Context<'_>, args: &[&[u8]]) {
-    let outcome = (|| {
-        let count = match &args[2..] {
-            [] => DELIVERIES_DEFAULT,
-            [word, count] if word.eq_ignore_ascii_case(b"COUNT") => number("COUNT", count)?,
-            _ => return Err("ERR WEBHOOK.DELIVERIES takes a name and COUNT <n>".to_owned()),
-        };
-        context.state.engine.deliveries(&name(args)?, count).map_err(failed)
-    })();
-    match outcome {
-        Ok(records) => reply::deliveries(&mut context.reply, &records),
         Err(message) => context.reply.error(&message),
     }
 }
@@ -211,7 +202,8 @@ const HELP: &[&str] = &[
      AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [SIGNATURES both | ferrite,standard,rfc9421] [RETRIES <n>] \
      [RETRY_DELAY <ms>] [RETRY_BACKOFF fixed|linear|exponential] [TIMEOUT <ms>] \
      [CONCURRENCY <n>] [PIPELINE <n>] [BATCH false] \
-     [FORMAT ferrite|cloudevents-structured|cloudevents-binary] [SEQUENCE true|false]",
+     [FORMAT ferrite|cloudevents-structured|cloudevents-binary] [SEQUENCE true|false] \
+     [WHILE_DISABLED drop|keep]",
     "WEBHOOK.UPDATE <name> [URL <url>] and the options of WEBHOOK.CREATE; AUTH none and \
      SECRET '' take away; SECRET <secret> [GRACE <seconds>]: the old one signs too until then",
     "WEBHOOK.DELETE <name>",
@@ -220,7 +212,11 @@ const HELP: &[&str] = &[
     "WEBHOOK.ENABLE <name>",
     "WEBHOOK.DISABLE <name>",
     "WEBHOOK.TEST <name>",
-    "WEBHOOK.DELIVERIES <name> [COUNT <n>]",
+    "WEBHOOK.DELIVERIES <name> [COUNT <n>] [STATUS ok|failed|dead] [SINCE <time>]",
+    "WEBHOOK.DEAD <name> [COUNT <n>] | ID <id> (its body) | CLEAR",
+    "WEBHOOK.REPLAY <name> ID <id> | DEAD | SINCE <time> [UNTIL <time>], then [PATTERN <glob>] \
+     [RATE <events per second>]; only dead letters can be sent again; a time is seconds, \
+     milliseconds or microseconds since 1970, or RFC 3339",
     "WEBHOOK.STATS [<name>]",
     "WEBHOOK.PUBLISH <event> <key> <value> [OLD_VALUE <value>] [TTL <seconds>] [NEW_KEY <key>] \
      [DB <n>] [TRACEPARENT <text> [TRACESTATE <text>]]; the value travels as a string",

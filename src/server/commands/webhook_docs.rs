@@ -112,6 +112,12 @@ const RATE: Argument = option("attempts-per-second", "RATE", "integer");
 
 const ADAPTIVE: Argument =
     oneof("adaptive", "ADAPTIVE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const WHILE_DISABLED: Argument = oneof(
+    "while-disabled",
+    "WHILE_DISABLED",
+    OPTIONAL,
+    &[word("drop", "drop"), word("keep", "keep")],
+);
 
 const CREATE: &[Argument] = &[
     NAME,
@@ -140,6 +146,7 @@ const CREATE: &[Argument] = &[
     RATE,
     ADAPTIVE,
     TLS_PROFILE,
+    WHILE_DISABLED,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -170,9 +177,50 @@ const UPDATE: &[Argument] = &[
     RATE,
     ADAPTIVE,
     TLS_PROFILE,
+    WHILE_DISABLED,
 ];
 
-const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];
+const COUNT: Argument = option("count", "COUNT", "integer");
+const SINCE: Argument = Argument { flags: &[], ..option("since", "SINCE", "string") };
+const CLEAR: Argument = word("clear", "CLEAR");
+
+const DELIVERIES: &[Argument] = &[
+    NAME,
+    COUNT,
+    oneof(
+        "status",
+        "STATUS",
+        OPTIONAL,
+        &[word("ok", "ok"), word("failed", "failed"), word("dead", "dead")],
+    ),
+    option("since", "SINCE", "string"),
+];
+
+const ID: Argument = Argument { flags: &[], ..option("id", "ID", "string") };
+const DEAD: &[Argument] =
+    &[NAME, oneof("what", "", OPTIONAL, &[Argument { flags: &[], ..COUNT }, ID, CLEAR])];
+
+const REPLAY: &[Argument] = &[
+    NAME,
+    oneof(
+        "what",
+        "",
+        &[],
+        &[
+            ID,
+            word("dead", "DEAD"),
+            Argument {
+                name: "range",
+                kind: "block",
+                token: "",
+                flags: &[],
+                parts: &[SINCE, option("until", "UNTIL", "string")],
+            },
+        ],
+    ),
+    PATTERN,
+    option("events-per-second", "RATE", "integer"),
+];
 
 const STATS: &[Argument] =
     &[Argument { name: "name", kind: "string", token: "", flags: OPTIONAL, parts: &[] }];
@@ -197,6 +245,8 @@ pub(super) fn arguments(name: &str) -> &'static [Argument] {
         "webhook.delete" | "webhook.info" | "webhook.enable" | "webhook.disable"
         | "webhook.test" => &[NAME],
         "webhook.deliveries" => DELIVERIES,
+        "webhook.dead" => DEAD,
+        "webhook.replay" => REPLAY,
         "webhook.stats" => STATS,
         "webhook.publish" => PUBLISH,
         _ => &[],

@@ -6,7 +6,7 @@
 use super::parse_number;
 use crate::webhooks::{
     Format, OnFull, RetryBackoff, Signatures, WebhookAuth, WebhookEvent, WebhookOptions,
-    WebhookUpdate,
+    WebhookUpdate, WhileDisabled,
 };
 
 /// The words that start an option.
@@ -38,6 +38,7 @@ enum Keyword {
     Rate,
     Adaptive,
     TlsProfile,
+    WhileDisabled,
 }
 
 const KEYWORDS: &[(&str, Keyword)] = &[
@@ -67,6 +68,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("RATE", Keyword::Rate),
     ("ADAPTIVE", Keyword::Adaptive),
     ("TLS_PROFILE", Keyword::TlsProfile),
+    ("WHILE_DISABLED", Keyword::WhileDisabled),
 ];
 
 impl Keyword {
@@ -132,6 +134,7 @@ pub(super) struct Options {
     rate: Option<u32>,
     adaptive: Option<bool>,
     tls_profile: Option<String>,
+    while_disabled: Option<WhileDisabled>,
 }
 
 impl Options {
@@ -228,6 +231,11 @@ impl Options {
             }
             Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
             Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
+            Keyword::WhileDisabled => {
+                let choice = WhileDisabled::from_name(values[0])
+                    .ok_or("ERR WHILE_DISABLED is drop or keep")?;
+                set(&mut self.while_disabled, name, choice)?;
+            }
             Keyword::TlsProfile => set(&mut self.tls_profile, name, text(name, values[0])?)?,
             Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
             Keyword::Adaptive => set(&mut self.adaptive, name, yes_or_no(name, values[0])?)?,
@@ -321,6 +329,7 @@ impl Options {
             rate: self.rate.unwrap_or_default(),
             adaptive: self.adaptive.unwrap_or_default(),
             tls_profile: self.tls_profile.filter(|name| !name.is_empty()),
+            while_disabled: self.while_disabled.unwrap_or_default(),
         }
     }
 
@@ -356,6 +365,7 @@ impl Options {
             rate: self.rate,
             adaptive: self.adaptive,
             tls_profile: self.tls_profile.map(|name| Some(name).filter(|name| !name.is_empty())),
+            while_disabled: self.while_disabled,
         }
     }
 }
@@ -464,8 +474,9 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE format CloudEvents-Binary SEQUENCE True Tls_Profile lab",
+             FALSE format CloudEvents-Binary SEQUENCE True Tls_Profile lab while_disabled Keep",
         );
+        assert_eq!(options.while_disabled, WhileDisabled::Keep);
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
         assert_eq!(options.auth, Some(basic));
@@ -532,6 +543,7 @@ mod tests {
             ("ON_FULL explode", "ON_FULL is reject, drop-oldest or wait"),
             ("COALESCE all", "COALESCE is latest or none"),
             ("ORDER me", "ORDER is key or none"),
+            ("WHILE_DISABLED wait", "WHILE_DISABLED is drop or keep"),
             ("BATCH maybe", "BATCH is true or false"),
             ("FORMAT xml", "FORMAT is ferrite, cloudevents-structured or cloudevents-binary"),
             ("SEQUENCE 1", "SEQUENCE is true or false"),

@@ -3,7 +3,8 @@
 use crate::server::reply::Reply;
 use crate::server::time_text::rfc3339_seconds;
 use crate::webhooks::{
-    DeliveryRecord, EngineStats, TestReport, WebhookError, WebhookEvent, WebhookInfo, WebhookStats,
+    DeadLetterRecord, DeliveryRecord, EngineStats, TestReport, WebhookError, WebhookEvent,
+    WebhookInfo, WebhookStats,
 };
 
 /// Text that stands for an error in replies: its prefix tells clients what kind it is.
@@ -13,6 +14,8 @@ pub(super) fn error_text(error: &WebhookError) -> String {
         WebhookError::Exists(_) => "WEBHOOKEXISTS",
         WebhookError::LimitReached(_) => "WEBHOOKLIMIT",
         WebhookError::HostDenied(_) => "WEBHOOKDENIED",
+        WebhookError::Disabled(_) => "WEBHOOKDISABLED",
+        WebhookError::NotKept(_) => "NOTKEPT",
         _ => "ERR",
     };
     format!("{prefix} {error}")
@@ -80,7 +83,7 @@ pub(super) fn list(reply: &mut Reply<'_>, webhooks: &[WebhookInfo]) {
 }
 
 /// The counters beside deliveries and failures.
-fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 10] {
+fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 14] {
     [
         ("triggered", Value::Number(stats.triggered)),
         ("delivered", Value::Number(stats.delivered)),
@@ -92,6 +95,10 @@ fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 10] {
         ("attempts", Value::Number(stats.attempts)),
         ("failed_attempts", Value::Number(stats.failed_attempts)),
         ("avg_latency_ms", Value::Number(stats.latency_us_avg / 1000)),
+        ("replayed", Value::Number(stats.replayed)),
+        ("dead_letters", Value::Number(stats.dead_letters)),
+        ("dead_forgotten", Value::Number(stats.dead_forgotten)),
+        ("dead_cleared", Value::Number(stats.dead_cleared)),
     ]
 }
 
@@ -138,6 +145,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("adaptive", Value::Text(if info.adaptive { "yes" } else { "no" })),
         ("window", Value::Number(u64::from(info.window))),
     ]);
+    fields.push(("while_disabled", Value::Text(info.while_disabled.name())));
     write_map(reply, &fields);
 }
 
@@ -177,6 +185,10 @@ pub(super) fn engine_stats(reply: &mut Reply<'_>, stats: &EngineStats, events_re
             ("connections_opened", Value::Number(stats.connections_opened)),
             ("connections_reused", Value::Number(stats.connections_reused)),
             ("worker_restarts", Value::Number(stats.worker_restarts)),
+            ("replayed_deliveries", Value::Number(totals.replayed)),
+            ("dead_letters", Value::Number(totals.dead_letters)),
+            ("dead_letters_forgotten", Value::Number(totals.dead_forgotten)),
+            ("dead_letters_cleared", Value::Number(totals.dead_cleared)),
         ],
     );
 }
@@ -207,6 +219,29 @@ pub(super) fn deliveries(reply: &mut Reply<'_>, records: &[DeliveryRecord]) {
     }
 }
 
+pub(super) fn dead_letters(reply: &mut Reply<'_>, letters: &[DeadLetterRecord]) {
+    reply.array(letters.len());
+    for letter in letters {
+        let failure = letter.failure.as_ref().map(|failure| failure.name());
+        let http_status = letter.status.map(u64::from);
+        write_map(
+            reply,
+            &[
+                ("id", Value::Text(&letter.id)),
+                ("event", Value::Text(letter.event.name())),
+                ("key", Value::Bytes(&letter.key)),
+                ("reason", Value::Text(letter.reason.name())),
+                ("attempts", Value::Number(u64::from(letter.attempts))),
+                ("http_status", Value::or_nothing(http_status, Value::Number)),
+                ("error", Value::or_nothing(failure, Value::Text)),
+                ("body_bytes", Value::Number(letter.body_bytes as u64)),
+                ("at", Value::Time(letter.at_us)),
+                ("replaying", Value::Text(if letter.replaying { "yes" } else { "no" })),
+            ],
+        );
+    }
+}
+
 /// Success and failure have the same fields, so that a program can read both alike.
 pub(crate) fn test(reply: &mut Reply<'_>, outcome: &Result<TestReport, WebhookError>) {
     let report = match outcome {
@@ -215,6 +250,7 @@ pub(crate) fn test(reply: &mut Reply<'_>, outcome: &Result<TestReport, WebhookEr
     };
     let failure = report.failure.as_ref().map(|failure| failure.name());
     let http_status = report.status.map(u64::from);
+    let stage = |took_us: Option<u64>| Value::or_nothing(took_us, Value::Number);
     write_map(
         reply,
         &[
@@ -225,6 +261,10 @@ pub(crate) fn test(reply: &mut Reply<'_>, outcome: &Result<TestReport, WebhookEr
             ("latency_us", Value::Number(report.latency_us)),
             ("id", Value::Text(&report.id)),
             ("response", Value::Text(&report.response)),
+            ("resolve_us", stage(report.stages.resolve_us)),
+            ("connect_us", stage(report.stages.connect_us)),
+            ("tls_us", stage(report.stages.tls_us)),
+            ("first_byte_us", stage(report.stages.first_byte_us)),
         ],
     );
 }

@@ -314,6 +314,21 @@ const QUEUE: &[Key] = &[
         "Whether accepted events survive the process. true is accepted with a warning, and changes \
          nothing yet.",
     ),
+    key(
+        "max_dead",
+        Integers(0, NO_END),
+        "dead letters",
+        |s| Integer(&mut s.webhooks.queue.max_dead),
+        "Deliveries that were given up, and that one webhook keeps; at this bound it forgets the \
+         oldest.",
+    ),
+    key(
+        "max_dead_bytes",
+        Integers(0, NO_END),
+        "bytes",
+        |s| Integer(&mut s.webhooks.queue.max_dead_bytes),
+        "Their bodies, header lines and keys together.",
+    ),
 ];
 
 const SECURITY: &[Key] = &[

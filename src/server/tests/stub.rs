@@ -2,9 +2,10 @@
 
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
-    BreakerState, DeliveryOutcome, DeliveryRecord, DrainReport, EngineStats, EventRef, EventValue,
-    Failure, OnFull, RetryBackoff, TestReport, WebhookError, WebhookEvent, WebhookInfo,
-    WebhookOptions, WebhookStats, WebhookStatus, WebhookUpdate,
+    BreakerState, DeadLetterRecord, DeadReason, DeliveryFilter, DeliveryOutcome, DeliveryRecord,
+    DrainReport, EngineStats, EventRef, EventValue, Failure, OnFull, ReplayOf, ReplayRequest,
+    RetryBackoff, TestReport, TestStages, WebhookError, WebhookEvent, WebhookInfo, WebhookOptions,
+    WebhookStats, WebhookStatus, WebhookUpdate,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,6 +23,9 @@ pub(crate) struct StubState {
     /// How a test ends; it does not end while this is empty.
     pub test_outcome: Option<TestReport>,
     pub test_wakers: Vec<Waker>,
+    /// What was looked for.
+    pub filters: Vec<DeliveryFilter>,
+    pub replays: Vec<ReplayRequest>,
 }
 
 /// See the module.
@@ -42,6 +46,7 @@ impl StubEngine {
             failure,
             latency_us: 12_345,
             response: String::new(),
+            stages: TestStages { connect_us: Some(250), ..TestStages::default() },
         });
         state.test_wakers.drain(..).for_each(Waker::wake);
     }
@@ -83,6 +88,23 @@ const STATS: WebhookStats = WebhookStats {
     failed_attempts: 4,
     last_delivery_us: Some(1_705_314_595_000_000),
     latency_us_avg: 150_000,
+    replayed: 0,
+    dead_letters: 2,
+    dead_forgotten: 1,
+    dead_cleared: 0,
+};
+
+const DEAD_LETTER: DeadLetterRecord = DeadLetterRecord {
+    id: String::new(),
+    event: WebhookEvent::Set,
+    key: Vec::new(),
+    attempts: 4,
+    reason: DeadReason::RetriesUsedUp,
+    status: Some(503),
+    failure: Some(Failure::Status(503)),
+    body_bytes: 210,
+    at_us: 1_705_312_800_000_000,
+    replaying: false,
 };
 
 impl Engine for StubEngine {
@@ -191,6 +213,7 @@ impl Engine for StubEngine {
             old_secrets: 0,
             old_secrets_until_us: None,
             tls_profile: None,
+            while_disabled: options.while_disabled,
             stats: STATS,
             status_since_us: 1_705_312_800_000_000,
             retry_after_until_us: None,
@@ -217,8 +240,13 @@ impl Engine for StubEngine {
         }
     }
 
-    fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError> {
+    fn deliveries(
+        &self,
+        name: &str,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryRecord>, WebhookError> {
         self.known(name)?;
+        self.state().filters.push(*filter);
         let record = DeliveryRecord {
             batch_id: None,
             batch_events: 0,
@@ -233,7 +261,33 @@ impl Engine for StubEngine {
             at_us: 1_705_312_800_000_000,
             response: "busy".to_owned(),
         };
-        Ok(vec![record; count.min(2)])
+        Ok(vec![record; filter.count.min(2)])
+    }
+
+    fn dead_letters(
+        &self,
+        name: &str,
+        count: usize,
+    ) -> Result<Vec<DeadLetterRecord>, WebhookError> {
+        self.known(name)?;
+        Ok(vec![DEAD_LETTER; count.min(2)])
+    }
+
+    fn dead_letter_body(&self, name: &str, id: &str) -> Result<Vec<u8>, WebhookError> {
+        self.known(name).map(|()| format!("body of {id}").into_bytes())
+    }
+
+    fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {
+        self.known(name).map(|()| 2)
+    }
+
+    fn replay(&self, name: &str, request: &ReplayRequest) -> Result<u64, WebhookError> {
+        self.known(name)?;
+        self.state().replays.push(request.clone());
+        match &request.what {
+            ReplayOf::Id(id) => Err(WebhookError::NotKept(format!("event {id} is not kept"))),
+            _ => Ok(2),
+        }
     }
 
     fn shutdown(&self, _: Duration) -> DrainReport {

@@ -1,7 +1,9 @@
 //! The WEBHOOK commands, and events on their way to the engine.
 
 use super::*;
-use crate::webhooks::{Failure, WebhookAuth, WebhookEvent};
+use crate::webhooks::{
+    DeliveryFilter, DeliveryOutcome, Failure, ReplayOf, ReplayRequest, WebhookAuth, WebhookEvent,
+};
 use std::time::Instant;
 
 #[test]
@@ -139,6 +141,41 @@ fn statistics_come_in_the_specification_s_order() {
 }
 
 #[test]
+fn deliveries_are_filtered_and_dead_ones_shown_cleared_and_replayed() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.ask("WEBHOOK.CREATE a https://x/ WHILE_DISABLED keep", "+OK\r\n");
+    client.answer("WEBHOOK.DELIVERIES a STATUS dead SINCE 2024-01-15T10:00:00Z COUNT 1");
+    let filter = DeliveryFilter {
+        count: 1,
+        outcome: Some(DeliveryOutcome::Dead),
+        since_us: Some(1_705_312_800_000_000),
+    };
+    assert_eq!(server.engine.state().filters, [filter]);
+    let dead = client.answer("WEBHOOK.DEAD a COUNT 1");
+    assert!(dead.starts_with("*1\r\n*20\r\n$2\r\nid\r\n"), "{dead}");
+    assert!(dead.contains("$6\r\nreason\r\n$15\r\nretries used up\r\n"), "{dead}");
+    client.ask("WEBHOOK.DEAD a ID evt_3", "$13\r\nbody of evt_3\r\n");
+    client.ask("WEBHOOK.DEAD a CLEAR", ":2\r\n");
+    client.ask("WEBHOOK.REPLAY a DEAD RATE 7", ":2\r\n");
+    let request = ReplayRequest { per_second: Some(7), ..ReplayRequest::new(ReplayOf::Dead) };
+    assert_eq!(server.engine.state().replays, [request]);
+    client.ask(
+        "WEBHOOK.REPLAY a ID evt_7",
+        "-NOTKEPT event evt_7 is not kept: without the durable log only dead letters can be sent \
+         again, delivered events are not kept\r\n",
+    );
+    assert!(client.answer("WEBHOOK.REPLAY a ALL").starts_with("-ERR WEBHOOK.REPLAY takes"));
+    assert!(client.answer("WEBHOOK.DEAD a FOO").starts_with("-ERR WEBHOOK.DEAD takes"));
+    assert!(client.answer("WEBHOOK.DEAD b").starts_with("-NOWEBHOOK"));
+    let info = client.answer("WEBHOOK.INFO a");
+    assert!(info.ends_with("$14\r\nwhile_disabled\r\n$4\r\nkeep\r\n"), "{info}");
+    assert!(info.contains("$12\r\ndead_letters\r\n:2\r\n"), "{info}");
+    client.answer("HELLO 3");
+    assert!(client.answer("WEBHOOK.DEAD a COUNT 1").starts_with("*1\r\n%10\r\n"));
+}
+
+#[test]
 fn a_test_holds_up_its_own_client_only() {
     let server = TestServer::start();
     let (mut client, mut other) = (server.client(), server.client());
@@ -151,13 +188,18 @@ fn a_test_holds_up_its_own_client_only() {
     assert!(client.socket.read(&mut [0; 1]).is_err(), "answered before the test was over");
     client.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     server.engine.end_tests(None);
-    client.expect("*14\r\n$6\r\nresult\r\n$7\r\nsuccess\r\n$5\r\nerror\r\n$-1\r\n");
+    client.expect("*22\r\n$6\r\nresult\r\n$7\r\nsuccess\r\n$5\r\nerror\r\n$-1\r\n");
     client.expect("$11\r\nhttp_status\r\n:200\r\n$10\r\nlatency_ms\r\n:12\r\n");
+    client.expect(
+        "$10\r\nlatency_us\r\n:12345\r\n$2\r\nid\r\n$5\r\nevt_1\r\n$8\r\nresponse\r\n$0\r\n\r\n",
+    );
+    client
+        .expect("$10\r\nresolve_us\r\n$-1\r\n$10\r\nconnect_us\r\n:250\r\n$6\r\ntls_us\r\n$-1\r\n");
     assert!(client.answer("").ends_with("$6\r\nbehind\r\n"));
     server.engine.end_tests(Some(Failure::ConnectRefused));
     client.send("WEBHOOK.TEST a\r\n");
     client.expect(
-        "*14\r\n$6\r\nresult\r\n$7\r\nfailure\r\n$5\r\nerror\r\n$15\r\nconnect-refused\r\n",
+        "*22\r\n$6\r\nresult\r\n$7\r\nfailure\r\n$5\r\nerror\r\n$15\r\nconnect-refused\r\n",
     );
 }
 

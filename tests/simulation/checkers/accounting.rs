@@ -19,6 +19,7 @@ struct Books {
     pending: u64,
     attempts: u64,
     failed_attempts: u64,
+    replayed: u64,
 }
 
 impl Books {
@@ -33,12 +34,13 @@ impl Books {
             pending: tally.pending,
             attempts: tally.attempts,
             failed_attempts: tally.failed_attempts,
+            replayed: tally.replayed,
         }
     }
 
     fn balance(&self) -> bool {
         let ended = self.delivered + self.dead + self.dropped + self.cancelled + self.coalesced;
-        self.triggered == ended + self.pending
+        self.triggered + self.replayed == ended + self.pending
     }
 
     fn plus(self, other: Books) -> Books {
@@ -52,6 +54,7 @@ impl Books {
             pending: self.pending + other.pending,
             attempts: self.attempts + other.attempts,
             failed_attempts: self.failed_attempts + other.failed_attempts,
+            replayed: self.replayed + other.replayed,
         }
     }
 }
@@ -118,6 +121,10 @@ impl Ledgers {
                 if attempt.outcome != DeliveryOutcome::Failed {
                     books.pending = books.pending.wrapping_sub(deliveries);
                 }
+            }
+            Happening::Replayed { shard, name, .. } => {
+                let books = self.books.entry((name.webhook, *shard)).or_default();
+                (books.replayed, books.pending) = (books.replayed + 1, books.pending + 1);
             }
             Happening::Deleted { shard, webhook } => {
                 if self.pipelined.contains(shard) {

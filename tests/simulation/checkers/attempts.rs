@@ -62,6 +62,11 @@ pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
                 let wish = wishes.get(&(entry.call, attempt.name)).copied();
                 check_attempt(attempt, counted, terms, wish)
             }
+            // It has all its attempts again.
+            Happening::Replayed { name, .. } => {
+                counts.remove(name);
+                Ok(())
+            }
             _ => Ok(()),
         };
         verdict.map_err(|message| at(entry.at, &message))?;
@@ -137,6 +142,7 @@ pub fn retry_times(history: &History, _: &Plan) -> Result<(), String> {
                 let due = entry.at + delay_us_min(&terms.retry, attempt.attempt);
                 earliest.insert(attempt.name, due);
             }
+            Happening::Replayed { name, .. } => drop(earliest.remove(name)),
             Happening::Sent(sent) => {
                 if let Some(due) = earliest.get(&sent.name)
                     && sent.assigned_at < *due

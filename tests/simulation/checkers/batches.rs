@@ -15,7 +15,7 @@ struct Wishes {
 
 /// A request is a batch only if its webhook makes batches, or made them when this one was made; it
 /// has no more events than were allowed, and each of them once. What came into a batch is only
-/// ever sent in it, and what was tried alone goes on alone.
+/// ever sent in it, and what was tried alone goes on alone, unless it dies and is replayed.
 pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
     let said = history.wishes();
     let mut wishes: BTreeMap<(usize, u32), Wishes> = BTreeMap::new();
@@ -63,6 +63,11 @@ pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
                 if events.len() != sent.carried.len() {
                     return Err(at(entry.at, &format!("an event comes twice in {sent:?}")));
                 }
+            }
+            // It goes as its webhook wants it now.
+            Happening::Replayed { name, event, .. } => {
+                tried_alone.remove(&(name.webhook, name.id));
+                batch_of.remove(&(name.webhook, *event));
             }
             Happening::Attempt(attempt) => {
                 let wish = said.get(&(entry.call, attempt.name)).copied();

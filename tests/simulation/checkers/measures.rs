@@ -67,6 +67,10 @@ pub fn measures(history: &History, _: &Plan) -> Result<(), String> {
     let wishes = history.wishes();
     for Entry { at: time, call, what } in &history.entries {
         match what {
+            // It has all its attempts again.
+            Happening::Replayed { name, .. } => {
+                measured.made.remove(&(name.webhook, name.id));
+            }
             Happening::Attempt(attempt) => {
                 let wish = wishes.get(&(*call, attempt.name)).copied();
                 measured.follow(attempt, !disables(attempt, wish));

@@ -24,10 +24,9 @@ impl Lanes {
                 }
             }
             Happening::Coalesced { webhook, key, .. } => {
+                let gone = self.gives_way(*webhook, *key);
                 if let Some((_, events)) = self.lanes.get_mut(&(*webhook, *key)) {
-                    let latest = events.pop_back();
-                    events.pop_back();
-                    events.extend(latest);
+                    events.retain(|event| Some(*event) != gone);
                 }
             }
             Happening::Attempt(attempt) if attempt.outcome != DeliveryOutcome::Failed => {
@@ -41,11 +40,21 @@ impl Lanes {
                     }
                 }
             }
+            Happening::Replayed { shard, name, event, key } => {
+                let lane = self.lanes.entry((name.webhook, *key));
+                lane.or_insert_with(|| (*shard, VecDeque::new())).1.push_back(*event);
+            }
             Happening::Deleted { shard, webhook } => {
                 self.lanes.retain(|(lane, _), (of, _)| lane != webhook || of != shard);
             }
             _ => {}
         }
+    }
+
+    /// The older one of the last two events of a lane.
+    fn gives_way(&self, webhook: u32, key: u32) -> Option<u32> {
+        let (_, events) = self.lanes.get(&(webhook, key))?;
+        events.iter().rev().take(2).copied().min()
     }
 
     /// The first unfinished events of a lane, in order.
@@ -115,9 +124,8 @@ pub fn invention(history: &History, _: &Plan) -> Result<(), String> {
     let mut lanes = Lanes::default();
     for entry in &history.entries {
         if let Happening::Coalesced { webhook, key, .. } = &entry.what {
-            // The one before the latest is nobody's any more.
-            let events: Vec<u32> = lanes.first(*webhook, *key).collect();
-            if let Some(&gone) = events.iter().nth_back(1) {
+            // It is nobody's any more.
+            if let Some(gone) = lanes.gives_way(*webhook, *key) {
                 pending.remove(&(*webhook, *key, gone));
             }
         }
@@ -126,6 +134,9 @@ pub fn invention(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Accepted { event, key, wanted, .. } => {
                 let taken = wanted.iter().filter(|wanted| !wanted.dropped);
                 pending.extend(taken.map(|wanted| (wanted.webhook, *key, *event)));
+            }
+            Happening::Replayed { name, event, key, .. } => {
+                pending.insert((name.webhook, *key, *event));
             }
             Happening::Sent(sent) => {
                 for carried in &sent.carried {

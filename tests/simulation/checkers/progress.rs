@@ -85,7 +85,7 @@ pub fn progress(history: &History, plan: &Plan) -> Result<(), String> {
                     waits.freed.insert((attempt.name.webhook, *key), entry.at);
                 }
             }
-            Happening::Accepted { event, .. } => {
+            Happening::Accepted { event, .. } | Happening::Replayed { event, .. } => {
                 waits.accepted.insert(*event, entry.at);
             }
             Happening::Ended(Ended {
