@@ -13,9 +13,13 @@ mod formats;
 mod hostile;
 #[path = "clients/languages.rs"]
 mod languages;
+#[path = "clients/own_listeners.rs"]
+mod own_listeners;
 #[path = "clients/process.rs"]
 mod process;
 #[path = "clients/quick_start.rs"]
 mod quick_start;
+#[path = "clients/secrets.rs"]
+mod secrets;
 #[path = "clients/writes.rs"]
 mod writes;

@@ -57,8 +57,9 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         pending_max: usize::MAX >> 1,
         batch_size_max: 100,
         workers: 1,
-        verify_tls: true,
-        allowed_hosts: Vec::new(),
+        tls_profiles: Default::default(),
+        addresses: Arc::default(),
+        proxy: None,
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {
@@ -92,6 +93,7 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         final_statuses: Vec::new(),
         rate: 0,
         adaptive: false,
+        tls_profile: None,
     };
     registry.create("w", settings, 0).unwrap();
     registry

@@ -35,6 +35,19 @@ pub enum Failure {
     Status(u16),
     /// The worker broke down during the exchange; a bug in the engine.
     Internal,
+    /// The endpoint's name has only addresses that webhooks may not lead to (`block_private`,
+    /// `allowed_hosts`); nothing was sent.
+    AddressForbidden,
+    /// The endpoint wants a client certificate, or another one than it was shown.
+    TlsClientCertificate,
+    /// The endpoint and the engine have no version or cipher of TLS in common.
+    TlsIncompatible,
+    /// The proxy could not be reached, or did not answer as a proxy does.
+    Proxy,
+    /// The proxy wants other credentials (407).
+    ProxyAuthentication,
+    /// The proxy refused to open a tunnel to the endpoint, with this status.
+    ProxyRefused(u16),
 }
 
 impl Failure {
@@ -55,11 +68,18 @@ impl Failure {
             Failure::ResponseTooLarge => "response-too-large",
             Failure::Status(_) => "http-status",
             Failure::Internal => "internal",
+            Failure::AddressForbidden => "address-forbidden",
+            Failure::TlsClientCertificate => "tls-client-certificate",
+            Failure::TlsIncompatible => "tls-incompatible",
+            Failure::Proxy => "proxy-failed",
+            Failure::ProxyAuthentication => "proxy-authentication",
+            Failure::ProxyRefused(_) => "proxy-refused",
         }
     }
 
-    /// The causes that the metrics tell apart: the names, with statuses by their first digit.
-    pub const CAUSES: [&'static str; 17] = [
+    /// The causes that the metrics tell apart: the names, with an endpoint's statuses by their first
+    /// digit.
+    pub const CAUSES: [&'static str; 23] = [
         "resolve-failed",
         "connect-refused",
         "connect-failed",
@@ -77,6 +97,12 @@ impl Failure {
         "http-5xx",
         "http-other",
         "internal",
+        "address-forbidden",
+        "tls-client-certificate",
+        "tls-incompatible",
+        "proxy-failed",
+        "proxy-authentication",
+        "proxy-refused",
     ];
 
     /// Which of [`Failure::CAUSES`] it is.
@@ -99,6 +125,12 @@ impl Failure {
             Failure::Status(500..600) => 14,
             Failure::Status(_) => 15,
             Failure::Internal => 16,
+            Failure::AddressForbidden => 17,
+            Failure::TlsClientCertificate => 18,
+            Failure::TlsIncompatible => 19,
+            Failure::Proxy => 20,
+            Failure::ProxyAuthentication => 21,
+            Failure::ProxyRefused(_) => 22,
         }
     }
 
@@ -115,6 +147,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Status(status) => write!(formatter, "http-status {status}"),
+            Failure::ProxyRefused(status) => write!(formatter, "proxy-refused {status}"),
             other => formatter.write_str(other.name()),
         }
     }
@@ -140,6 +173,12 @@ mod tests {
             Failure::MalformedResponse,
             Failure::ResponseTooLarge,
             Failure::Internal,
+            Failure::AddressForbidden,
+            Failure::TlsClientCertificate,
+            Failure::TlsIncompatible,
+            Failure::Proxy,
+            Failure::ProxyAuthentication,
+            Failure::ProxyRefused(403),
         ] {
             assert_eq!(Failure::CAUSES[failure.cause()], failure.name());
         }

@@ -3,11 +3,13 @@
 //! Time, randomness and bytes come in as arguments; what to do comes out. The workers (`io`) and
 //! the simulator drive the same code.
 
+pub mod address_policy;
 pub mod cloudevent;
 pub mod event;
 pub mod failure;
 pub mod format;
 pub mod glob;
+pub mod host_rules;
 pub mod http;
 pub mod json;
 pub mod latency;

@@ -26,6 +26,14 @@ pub struct Resolver {
     jobs: SyncSender<String>,
 }
 
+/// How long answers are used.
+#[derive(Clone, Copy)]
+struct Ttls {
+    found_ms: u64,
+    /// Of the answer that there are no addresses.
+    none_ms: u64,
+}
+
 enum Name {
     Known { addresses: Addresses, until: Instant },
     Asked { waiting: Vec<Answer> },
@@ -45,6 +53,17 @@ impl Resolver {
 
     /// A resolver that asks `lookup`.
     pub fn start_with(lookup: Arc<Lookup>) -> std::io::Result<Resolver> {
+        let ttls =
+            Ttls { found_ms: limits::DNS_POSITIVE_TTL_MS, none_ms: limits::DNS_NEGATIVE_TTL_MS };
+        Resolver::start_remembering(lookup, ttls)
+    }
+
+    /// A resolver that asks `lookup` again each time: for tests of names whose answers change.
+    pub fn start_forgetful(lookup: Arc<Lookup>) -> std::io::Result<Resolver> {
+        Resolver::start_remembering(lookup, Ttls { found_ms: 0, none_ms: 0 })
+    }
+
+    fn start_remembering(lookup: Arc<Lookup>, ttls: Ttls) -> std::io::Result<Resolver> {
         let names = Arc::new(Mutex::new(HashMap::new()));
         let (jobs, queue) = sync_channel(limits::DNS_CACHE_NAMES_MAX);
         let queue = Arc::new(Mutex::new(queue));
@@ -52,7 +71,7 @@ impl Resolver {
             let (names, queue, lookup) = (names.clone(), queue.clone(), lookup.clone());
             std::thread::Builder::new()
                 .name("webhook-resolver".to_owned())
-                .spawn(move || serve(&names, &queue, &*lookup))?;
+                .spawn(move || serve(&names, &queue, &*lookup, ttls))?;
         }
         Ok(Resolver { names, jobs })
     }
@@ -96,14 +115,19 @@ fn forget_some(names: &mut HashMap<String, Name>) {
     }
 }
 
-fn serve(names: &Mutex<HashMap<String, Name>>, queue: &Mutex<Receiver<String>>, lookup: &Lookup) {
+fn serve(
+    names: &Mutex<HashMap<String, Name>>,
+    queue: &Mutex<Receiver<String>>,
+    lookup: &Lookup,
+    ttls: Ttls,
+) {
     loop {
         let Ok(host) = queue.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
         let mut found = lookup(&host);
         found.truncate(limits::DNS_ADDRESSES_MAX);
         let ttl_ms = match found.is_empty() {
-            true => limits::DNS_NEGATIVE_TTL_MS,
-            false => limits::DNS_POSITIVE_TTL_MS,
+            true => ttls.none_ms,
+            false => ttls.found_ms,
         };
         let addresses: Addresses = found.into();
         let known = Name::Known {

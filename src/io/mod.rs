@@ -12,6 +12,8 @@ pub mod ringer;
 mod signal;
 mod thread_time;
 pub mod tls;
+mod tunnel;
+mod vetting;
 pub mod worker;
 
 pub use driver::{DriverKind, detect as detect_driver};

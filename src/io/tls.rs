@@ -2,8 +2,10 @@
 
 use crate::core::failure::Failure;
 use rustls::client::{ClientConnection, Resumption};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,65 +15,163 @@ const SESSIONS_MAX: usize = 1024;
 /// Plaintext is taken out of rustls in pieces of this size.
 const PLAINTEXT_BYTES: usize = 16 * 1024;
 
-/// Loads the trusted roots: the system's, and those of `ca_file`.
-pub fn load_roots(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, String> {
+/// The system's trusted roots.
+pub fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::warn!("a system certificate could not be loaded: {error}");
     }
     roots.add_parsable_certificates(system.certs);
-    if let Some(path) = ca_file {
-        let fail = |error: &dyn std::fmt::Display| format!("ca_file {}: {error}", path.display());
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fail(&error))?;
-        let mut count = 0;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| fail(&error))?;
-            roots.add(certificate).map_err(|error| fail(&error))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(fail(&"holds no certificate"));
-        }
+    if roots.is_empty() {
+        tracing::warn!("the system has no trusted roots: only those of a ca_file are trusted");
     }
-    Ok(Arc::new(roots))
+    roots
 }
 
-/// The TLS settings of one worker. Each worker has its own, so that no lock of the session
-/// stores is shared; verified and unverified connections share no session.
+/// The files that TLS settings are made from; all PEM.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsFiles<'a> {
+    /// Further trusted roots.
+    pub ca: Option<&'a Path>,
+    /// The certificate to show, followed by those that lead to its root.
+    pub client_cert: Option<&'a Path>,
+    /// Its private key.
+    pub client_key: Option<&'a Path>,
+}
+
+/// TLS settings, loaded and checked; every worker makes its own [`TlsSettings`] of them.
+/// `Debug` shows no key.
+pub struct TlsMaterial {
+    profile: Option<Arc<str>>,
+    verify: bool,
+    roots: Arc<RootCertStore>,
+    client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl std::fmt::Debug for TlsMaterial {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TlsMaterial")
+            .field("profile", &self.profile)
+            .field("verify", &self.verify)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TlsMaterial {
+    /// Loads the settings of a profile; `None` for the configuration's own.
+    ///
+    /// # Errors
+    /// One line that names the file and what is wrong with it.
+    pub fn load(
+        profile: Option<&str>,
+        verify: bool,
+        files: &TlsFiles<'_>,
+        system: &RootCertStore,
+    ) -> Result<TlsMaterial, String> {
+        let mut roots = system.clone();
+        if let Some(path) = files.ca {
+            for certificate in certificates("ca_file", path)? {
+                roots.add(certificate).map_err(|error| wrong("ca_file", path, &error))?;
+            }
+        }
+        let client = match (files.client_cert, files.client_key) {
+            (None, None) => None,
+            (Some(_), None) => return Err("client_cert_file needs client_key_file".to_owned()),
+            (None, Some(_)) => return Err("client_key_file needs client_cert_file".to_owned()),
+            (Some(cert), Some(key)) => {
+                let chain = certificates("client_cert_file", cert)?;
+                let private = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| wrong("client_key_file", key, &pem_problem(&error)))?;
+                Some((chain, private))
+            }
+        };
+        let material =
+            TlsMaterial { profile: profile.map(Into::into), verify, roots: roots.into(), client };
+        // A key that does not fit its certificate shows here, and not on some worker.
+        material.config().map_err(|error| match (files.client_cert, files.client_key) {
+            (Some(cert), Some(key)) => format!(
+                "client_cert_file {} with client_key_file {}: {error}",
+                cert.display(),
+                key.display()
+            ),
+            _ => error.to_string(),
+        })?;
+        Ok(material)
+    }
+
+    fn config(&self) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?;
+        let builder = match self.verify {
+            true => builder.with_root_certificates(self.roots.clone()),
+            false => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(unverified::AcceptAny(provider))),
+        };
+        let mut config = match &self.client {
+            Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        // Early data can be replayed by an attacker, and our requests change things.
+        config.enable_early_data = false;
+        Ok(config)
+    }
+}
+
+fn wrong(what: &str, path: &Path, problem: &dyn std::fmt::Display) -> String {
+    format!("{what} {}: {problem}", path.display())
+}
+
+/// The certificates of a PEM file: at least one.
+fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let fail = |error: &pem::Error| wrong(what, path, &pem_problem(error));
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| fail(&error))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| fail(&error))?;
+    match found.is_empty() {
+        true => Err(wrong(what, path, &"holds no certificate")),
+        false => Ok(found),
+    }
+}
+
+/// What is wrong with a PEM file, without what is in it.
+fn pem_problem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "holds nothing of the kind".to_owned(),
+        _ => "is not valid PEM".to_owned(),
+    }
+}
+
+/// The TLS settings of one worker, by the profile's name. Each worker has its own, so that no
+/// lock of the session stores is shared; profiles share no session.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    verified: Arc<ClientConfig>,
-    unverified: Arc<ClientConfig>,
+    configs: HashMap<Option<Arc<str>>, Arc<ClientConfig>>,
 }
 
 impl TlsSettings {
-    /// Settings that trust `roots`.
-    pub fn new(roots: Arc<RootCertStore>) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = || {
-            ClientConfig::builder_with_provider(provider.clone())
-                .with_safe_default_protocol_versions()
-        };
-        let verified = builder()?.with_root_certificates(roots).with_no_client_auth();
-        let unverified = builder()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(unverified::AcceptAny(provider.clone())))
-            .with_no_client_auth();
-        let finish = |mut config: ClientConfig| {
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-            // Early data can be replayed by an attacker, and our requests change things.
-            config.enable_early_data = false;
-            Arc::new(config)
-        };
-        Ok(TlsSettings { verified: finish(verified), unverified: finish(unverified) })
+    /// Settings made of what was loaded.
+    pub fn new(material: &[TlsMaterial]) -> Result<Self, rustls::Error> {
+        let mut configs = HashMap::new();
+        for material in material {
+            configs.insert(material.profile.clone(), Arc::new(material.config()?));
+        }
+        Ok(TlsSettings { configs })
     }
 
     /// A session with `host`.
-    pub(super) fn connect(&self, host: &str, verify: bool) -> Result<Box<TlsSession>, Failure> {
+    pub(super) fn connect(
+        &self,
+        host: &str,
+        profile: Option<&Arc<str>>,
+    ) -> Result<Box<TlsSession>, Failure> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Failure::TlsWrongName)?;
-        let config = if verify { &self.verified } else { &self.unverified };
+        let config = self.configs.get(&profile.cloned()).ok_or(Failure::Tls)?;
         let connection = ClientConnection::new(config.clone(), name).map_err(|_| Failure::Tls)?;
         // Boxed: every connection's task has room for one, and most have none.
         Ok(Box::new(TlsSession { connection }))
@@ -169,6 +269,27 @@ fn name(error: &rustls::Error) -> Failure {
             Certificate::UnknownIssuer | Certificate::BadSignature => Failure::TlsUntrusted,
             _ => Failure::Tls,
         },
+        rustls::Error::AlertReceived(alert) => name_of_alert(*alert),
+        rustls::Error::PeerIncompatible(_) => Failure::TlsIncompatible,
+        _ => Failure::Tls,
+    }
+}
+
+/// What the endpoint complains of.
+fn name_of_alert(alert: AlertDescription) -> Failure {
+    use AlertDescription as Alert;
+    match alert {
+        Alert::CertificateRequired
+        | Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied => Failure::TlsClientCertificate,
+        Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity => {
+            Failure::TlsIncompatible
+        }
         _ => Failure::Tls,
     }
 }

@@ -16,6 +16,8 @@ use super::thread_time::ThreadTime;
 use super::tls::TlsSettings;
 use crate::base::limits;
 use crate::base::time::{Clock, Now, Tick};
+use crate::core::address_policy::AddressPolicy;
+use crate::core::http::proxy::Proxy;
 use crate::core::packed;
 use crate::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, TestOutcome};
 use crate::core::snapshot::{Definition, Published};
@@ -80,6 +82,10 @@ pub struct WorkerParts {
     pub room: Arc<Room>,
     /// Resolves names.
     pub resolver: Arc<Resolver>,
+    /// Where connections may lead.
+    pub addresses: Arc<AddressPolicy>,
+    /// The proxy on the way out.
+    pub proxy: Option<Arc<Proxy>>,
     /// TLS settings, made for this worker.
     pub tls: TlsSettings,
     /// The engine's clock.

@@ -7,11 +7,13 @@ pub use rotation::RetiredSecret;
 pub use settings::{Auth, Settings, SettingsError};
 
 use crate::base::id::WebhookId;
+use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
+use crate::core::http::proxy::Proxy;
 use crate::core::ledger::{Ledger, WebhookStatus};
 use crate::core::matcher::{Matcher, MatcherEntry};
 use crate::core::snapshot::{Definition, Published, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a change was refused.
@@ -45,10 +47,12 @@ pub struct RegistryConfig {
     pub batch_size_max: u32,
     /// Workers, each with its part of every ledger.
     pub workers: usize,
-    /// Whether certificates are verified.
-    pub verify_tls: bool,
-    /// Hosts that webhooks may name; empty allows every host.
-    pub allowed_hosts: Vec<String>,
+    /// Names of the TLS profiles.
+    pub tls_profiles: BTreeSet<Arc<str>>,
+    /// Where webhooks may lead.
+    pub addresses: Arc<AddressPolicy>,
+    /// The proxy on the way out.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// One webhook: what it was told, and what became of it.

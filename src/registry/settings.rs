@@ -4,10 +4,12 @@ use super::RegistryConfig;
 use super::rotation::RetiredSecret;
 use crate::base::id::WebhookId;
 use crate::base::limits;
+use crate::core::address_policy::Forbidden;
 use crate::core::event::EventMask;
 use crate::core::format::Format;
 use crate::core::http::endpoint::Endpoint;
 use crate::core::http::headers::{Authorization, CustomHeaders};
+use crate::core::http::proxy::Proxy;
 use crate::core::http::request::RequestHead;
 use crate::core::ledger::Ledger;
 use crate::core::matcher::validate_pattern;
@@ -96,6 +98,8 @@ pub struct Settings {
     pub rate: u32,
     /// Whether the concurrency adapts to the endpoint's latency.
     pub adaptive: bool,
+    /// The TLS profile, by name; `None` for the configuration's own.
+    pub tls_profile: Option<String>,
 }
 
 impl fmt::Debug for Settings {
@@ -122,6 +126,12 @@ pub enum SettingsError {
     /// The host is not in `allowed_hosts`.
     #[error("host '{0}' is not allowed (allowed_hosts)")]
     HostDenied(String),
+    /// The URL leads to an address that webhooks may not lead to.
+    #[error(transparent)]
+    AddressForbidden(Forbidden),
+    /// The configuration has no TLS profile of that name.
+    #[error("no TLS profile '{0}' in the configuration")]
+    TlsProfile(String),
     /// A number is outside its range.
     #[error("{name} must be between {min} and {max}")]
     Range {
@@ -156,18 +166,23 @@ fn check_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(),
     Ok(())
 }
 
-/// Whether `host` is one of `allowed`: equal, or a subdomain of one that begins with `*.`.
-fn host_is_allowed(host: &str, allowed: &[String]) -> bool {
-    allowed.is_empty()
-        || allowed.iter().any(|allowed| {
-            let allowed = allowed.trim_end_matches('.').to_ascii_lowercase();
-            match allowed.strip_prefix("*.") {
-                Some(parent) => host
-                    .strip_suffix(parent)
-                    .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-                None => host == allowed,
-            }
-        })
+fn forbidden(reason: Forbidden) -> SettingsError {
+    match reason {
+        Forbidden::Host(host) => SettingsError::HostDenied(host),
+        other => SettingsError::AddressForbidden(other),
+    }
+}
+
+/// The profile called `name`, if it matters: all webhooks of a plain endpoint share connections.
+fn tls_profile(
+    name: Option<&str>,
+    endpoint: &Endpoint,
+    config: &RegistryConfig,
+) -> Result<Option<Arc<str>>, SettingsError> {
+    let Some(name) = name else { return Ok(None) };
+    let profile = config.tls_profiles.get(name);
+    let profile = profile.ok_or_else(|| SettingsError::TlsProfile(name.to_owned()))?;
+    Ok(endpoint.secure().then(|| profile.clone()))
 }
 
 impl Settings {
@@ -213,9 +228,8 @@ impl Settings {
         check_range("rate", self.rate.into(), 0, limits::RATE_MAX.into())?;
         validate_pattern(self.pattern.as_bytes()).map_err(invalid)?;
         let endpoint = Endpoint::parse(&self.url).map_err(invalid)?;
-        if !host_is_allowed(endpoint.host(), &config.allowed_hosts) {
-            return Err(SettingsError::HostDenied(endpoint.host().to_owned()));
-        }
+        config.addresses.check_endpoint(&endpoint).map_err(forbidden)?;
+        let tls_profile = tls_profile(self.tls_profile.as_deref(), &endpoint, config)?;
         let authorization = match &self.auth {
             Auth::None => None,
             Auth::Bearer(token) => Some(Authorization::bearer(token).map_err(invalid)?),
@@ -224,13 +238,16 @@ impl Settings {
             }
         };
         let headers = CustomHeaders::new(&self.headers).map_err(invalid)?;
-        let head =
-            RequestHead::new(&endpoint, authorization.as_ref(), &headers).map_err(invalid)?;
+        // Through a tunnel, requests are as they are without a proxy.
+        let forwards = |proxy: &&Proxy| !endpoint.secure() && proxy.carries(endpoint.key());
+        let proxy = config.proxy.as_deref().filter(forwards);
+        let head = RequestHead::through(proxy, &endpoint, authorization.as_ref(), &headers)
+            .map_err(invalid)?;
         let signing = self.signing_key()?;
         Ok(Definition {
             id,
             name: name.to_owned(),
-            target: Target { endpoint: endpoint.key().clone(), verify_tls: config.verify_tls },
+            target: Target { endpoint: endpoint.key().clone(), tls_profile },
             head,
             signing,
             retry: self.retry,
@@ -278,24 +295,6 @@ fn check_final_statuses(statuses: &[u16]) -> Result<Box<[u16]>, SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_are_allowed_exactly_or_as_subdomains() {
-        let allowed = ["api.example.com".to_owned(), "*.Example.ORG".to_owned()];
-        for (host, verdict) in [
-            ("api.example.com", true),
-            ("evil-api.example.com", false),
-            ("example.com", false),
-            ("a.example.org", true),
-            ("a.b.example.org", true),
-            ("example.org", false),
-            ("evilexample.org", false),
-            (".example.org", false),
-        ] {
-            assert_eq!(host_is_allowed(host, &allowed), verdict, "{host}");
-        }
-        assert!(host_is_allowed("anything", &[]));
-    }
 
     #[test]
     fn only_failures_that_are_retried_can_be_final() {

@@ -180,6 +180,9 @@ fn serve(args: ServeArgs) -> Result<(), String> {
                 .map_err(|error| format!("cannot listen on {address}: {error}"))
         })
         .transpose()?;
+    if let Some(admin) = &admin {
+        engine.add_own_listener(admin.address());
+    }
     let workers = settings.webhooks.workers.workers;
     let server =
         Server::bind(settings, Box::new(engine.clone())).map_err(|error| error.to_string())?;

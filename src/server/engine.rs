@@ -7,6 +7,7 @@ use crate::webhooks::{
     Admission, DeliveryRecord, DrainReport, EngineStats, EventRef, TestReport, WebhookError,
     WebhookInfo, WebhookManager, WebhookOptions, WebhookStats, WebhookUpdate, WhenFull,
 };
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -35,6 +36,7 @@ pub trait Engine: Send {
     fn engine_stats(&self) -> EngineStats;
     fn deliveries(&self, name: &str, count: usize) -> Result<Vec<DeliveryRecord>, WebhookError>;
     fn shutdown(&self, deadline: Duration) -> DrainReport;
+    fn add_own_listener(&self, listener: SocketAddr);
 }
 
 impl Engine for WebhookManager {
@@ -77,6 +79,10 @@ impl Engine for WebhookManager {
 
     fn stats(&self, name: &str) -> Result<WebhookStats, WebhookError> {
         WebhookManager::stats(self, name)
+    }
+
+    fn add_own_listener(&self, listener: SocketAddr) {
+        WebhookManager::add_own_listener(self, listener);
     }
 
     fn engine_stats(&self) -> EngineStats {

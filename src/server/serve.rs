@@ -108,6 +108,8 @@ impl Server {
             let mut listener = TcpListener::bind(address).map_err(failed)?;
             let token = Token(FIRST_LISTENER + index);
             poll.registry().register(&mut listener, token, Interest::READABLE)?;
+            // No webhook leads to this server (SEC-1).
+            engine.add_own_listener(listener.local_addr()?);
             listeners.push(listener);
         }
         let address = match listeners.first() {

@@ -1,6 +1,9 @@
 //! Configuration of the engine. The names are those of the specification's TOML.
 
 use crate::base::limits;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
 
 /// Configuration of a [`WebhookManager`](super::WebhookManager).
 #[derive(Clone, PartialEq, Debug)]
@@ -118,16 +121,109 @@ impl Default for QueueConfig {
 pub struct SecurityConfig {
     /// Whether certificates of `https://` endpoints are verified.
     pub verify_ssl: bool,
-    /// Hosts that webhooks may name; empty allows every host. A host is written as a name or an
-    /// address without brackets; a leading `*.` stands for any subdomain.
+    /// Hosts that webhooks may name; empty allows every host. An entry is a name, `*.` and a name
+    /// (those below it, not itself), an address, each with or without `:port`, a network such as
+    /// `10.0.0.0/8`, or `*` for every host. Names are compared as the URL spells them, in
+    /// canonical form. An address or a network in the list may be connected to although it is
+    /// forbidden otherwise; this process's own listeners only as an address with its port.
     pub allowed_hosts: Vec<String>,
     /// A PEM file with further trusted roots, beside those of the system.
-    pub ca_file: Option<std::path::PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    /// Whether webhooks may lead to the public Internet only: not to loopback, private and
+    /// reserved addresses. Link-local addresses (those of cloud metadata services among them),
+    /// multicast, broadcast and unspecified ones are forbidden in any case.
+    pub block_private: bool,
+    /// A PEM file with the certificate that the engine shows to endpoints that ask for one,
+    /// followed by those that lead to its root. Needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with the private key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+    /// Further TLS settings that webhooks may choose by name
+    /// ([`WebhookOptions::tls_profile`](super::WebhookOptions::tls_profile)) instead of
+    /// `verify_ssl`, `ca_file` and the client certificate of this section. Files are named only
+    /// here, by who runs the engine, and not by who makes webhooks.
+    pub tls_profiles: BTreeMap<String, TlsProfile>,
+    /// The proxy that requests go through: `http://host:port` or `http://user:password@host:port`
+    /// (credentials percent-encoded). `https://` endpoints are reached through a tunnel (CONNECT),
+    /// requests to `http://` endpoints are forwarded. The proxy resolves the names of endpoints
+    /// and connects to them, so that the engine does not see to which addresses: of
+    /// `block_private` and the addresses that are always forbidden, only those that stand in URLs
+    /// are refused, and `allowed_hosts` is compared with hosts as URLs write them. The rest is for
+    /// the proxy to forbid.
+    pub proxy: Option<ProxyUrl>,
+    /// Hosts that are reached without the proxy; entries are written as in `allowed_hosts`.
+    pub no_proxy: Vec<String>,
+}
+
+/// A proxy's URL. `Debug` shows no credentials (SEC-3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(String);
+
+impl<T: Into<String>> From<T> for ProxyUrl {
+    fn from(url: T) -> Self {
+        ProxyUrl(url.into())
+    }
+}
+
+impl ProxyUrl {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The URL without its credentials.
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.rsplit_once('@') {
+            Some((_, place)) => write!(formatter, "http://********@{place}"),
+            None => formatter.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// TLS settings that webhooks may choose by name.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TlsProfile {
+    /// Whether certificates are verified.
+    pub verify_ssl: bool,
+    /// A PEM file with further trusted roots, beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with the engine's certificate, followed by those that lead to its root.
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with the private key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+}
+
+impl Default for TlsProfile {
+    fn default() -> Self {
+        TlsProfile {
+            verify_ssl: true,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+        }
+    }
 }
 
 impl Default for SecurityConfig {
     fn default() -> Self {
-        SecurityConfig { verify_ssl: true, allowed_hosts: Vec::new(), ca_file: None }
+        SecurityConfig {
+            verify_ssl: true,
+            allowed_hosts: Vec::new(),
+            ca_file: None,
+            block_private: false,
+            client_cert_file: None,
+            client_key_file: None,
+            tls_profiles: BTreeMap::new(),
+            proxy: None,
+            no_proxy: Vec::new(),
+        }
     }
 }
 

@@ -1,16 +1,21 @@
 //! What the handle's clones share: the registry, and the threads once they run.
 
+use super::masking::Masking;
+use super::tls::{tls_material, tls_profile_names};
 use super::{
-    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, TestReport,
-    WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions, WebhookStats,
-    WebhookStatus, WebhookUpdate, WhenFull,
+    Admission, DeliveryRecord, EngineState, EngineStats, EventRef, EventValue, SecurityConfig,
+    TestReport, WebhookAuth, WebhookConfig, WebhookError, WebhookInfo, WebhookOptions,
+    WebhookStats, WebhookStatus, WebhookUpdate, WhenFull,
 };
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::limits;
 use crate::base::oneshot::{Receiver, oneshot};
 use crate::base::random;
 use crate::base::time::{Clock, unix_us};
+use crate::core::address_policy::AddressPolicy;
 use crate::core::event::EventMask;
+use crate::core::http::proxy::Proxy;
+use crate::core::http::shown_url::shown_url;
 use crate::core::ledger::{AttemptRecord, Tally};
 use crate::core::on_full::OnFull;
 use crate::core::packed::{Stamp, pack};
@@ -20,9 +25,9 @@ use crate::core::signature::SigningKey;
 use crate::core::snapshot::{Published, Snapshot};
 use crate::inbox::Room;
 use crate::io::DriverKind;
-use crate::io::dns::Resolver;
+use crate::io::dns::{Lookup, Resolver};
 use crate::io::ringer::{self, RingerHandle};
-use crate::io::tls::{TlsSettings, load_roots};
+use crate::io::tls::TlsSettings;
 use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
 use crate::registry::{
     Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
@@ -39,12 +44,26 @@ pub(super) struct Engine {
     registry: Result<Registry, WebhookError>,
     pub(super) published: Option<Arc<Published>>,
     pub(super) shared: Arc<Shared>,
+    /// Where webhooks may lead.
+    addresses: Arc<AddressPolicy>,
+    proxy: Option<Arc<Proxy>>,
+    /// Answers instead of the operating system, in tests.
+    lookup: Option<FakeLookup>,
     room: Arc<Room>,
     hasher: KeyHasher,
     pub(super) clock: Clock,
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+}
+
+/// Looks names up in tests. Its answers are not remembered.
+struct FakeLookup(Arc<Lookup>);
+
+impl std::fmt::Debug for FakeLookup {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("FakeLookup")
+    }
 }
 
 /// The engine's threads.
@@ -56,29 +75,36 @@ pub(super) struct Running {
 }
 
 impl Engine {
-    pub(super) fn new(config: WebhookConfig) -> Self {
+    pub(super) fn new(config: WebhookConfig, lookup: Option<Arc<Lookup>>) -> Self {
         let workers = match config.workers.workers {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             workers => workers,
         };
         let workers = workers.min(limits::WORKERS_MAX);
-        let registry = check(&config).and_then(|()| {
+        let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
+        let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
+        let registry = outward.clone().and_then(|(addresses, proxy)| {
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
                 batch_size_max: config.max_batch_size as u32,
                 workers,
-                verify_tls: config.security.verify_ssl,
-                allowed_hosts: config.security.allowed_hosts.clone(),
+                tls_profiles: tls_profile_names(&config.security),
+                addresses,
+                proxy,
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
+        let (addresses, proxy) = outward.unwrap_or_default();
         Engine {
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
             registry,
             shared: Arc::new(Shared::new(workers)),
+            addresses,
+            proxy,
+            lookup: lookup.map(FakeLookup),
             room: Arc::new(Room::default()),
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
@@ -118,16 +144,17 @@ impl Engine {
     fn start(&self) -> Result<Running, WebhookError> {
         let fail = |error: &dyn std::fmt::Display| WebhookError::Start(error.to_string());
         let published = self.registry()?.published().clone();
-        let roots = load_roots(self.config.security.ca_file.as_deref()).map_err(|e| fail(&e))?;
+        let material = tls_material(&self.config.security).map_err(|error| fail(&error))?;
         let driver = crate::io::detect_driver(self.config.workers.force_epoll);
         match &driver {
             DriverKind::Epoll(why) => tracing::warn!("workers run on epoll: {why}"),
             driver => tracing::info!("workers run on {driver}"),
         }
-        if !self.config.security.verify_ssl {
-            tracing::warn!("verify_ssl is off: https endpoints are not verified");
-        }
-        let resolver = Arc::new(Resolver::start().map_err(|error| fail(&error))?);
+        let resolver = match &self.lookup {
+            Some(FakeLookup(lookup)) => Resolver::start_forgetful(lookup.clone()),
+            None => Resolver::start(),
+        };
+        let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
         let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
@@ -148,7 +175,9 @@ impl Engine {
                 published: published.clone(),
                 room: self.room.clone(),
                 resolver: resolver.clone(),
-                tls: TlsSettings::new(roots.clone()).map_err(|error| fail(&error))?,
+                addresses: self.addresses.clone(),
+                proxy: self.proxy.clone(),
+                tls: TlsSettings::new(&material).map_err(|error| fail(&error))?,
                 clock: self.clock,
                 driver: driver.clone(),
                 pin_core: match options.pin_cores.len() {
@@ -171,6 +200,10 @@ impl Engine {
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(Running { workers, ringer, driver })
+    }
+
+    pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
+        self.addresses.add_own_listener(listener);
     }
 
     /// Tells the workers of a new snapshot. Events bring the news too; this is for deliveries
@@ -233,6 +266,7 @@ impl Engine {
             final_statuses: options.final_statuses,
             rate: options.rate,
             adaptive: options.adaptive,
+            tls_profile: options.tls_profile,
         }
     }
 
@@ -253,10 +287,14 @@ impl Engine {
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
         let running = self.running()?;
+        let masking = Masking::of(&webhook.settings);
         let (sender, receiver) = oneshot();
         running.workers[0].control(Control::Test {
             definition: webhook.definition,
-            reply: Box::new(move |outcome| sender.send(outcome)),
+            reply: Box::new(move |mut outcome| {
+                masking.apply(&mut outcome.response);
+                sender.send(outcome);
+            }),
         });
         Ok(receiver)
     }
@@ -275,10 +313,15 @@ impl Engine {
         name: &str,
         count: usize,
     ) -> Result<Vec<DeliveryRecord>, WebhookError> {
-        let ledger = self.registry()?.get(name)?.definition.ledger.clone();
+        let webhook = self.registry()?.get(name)?;
+        let (ledger, masking) = (&webhook.definition.ledger, Masking::of(&webhook.settings));
         let mut records = Vec::new();
         for worker in 0..self.workers {
-            records.extend(ledger.log(worker).entries().rev().take(count).map(record_of));
+            records.extend(ledger.log(worker).entries().rev().take(count).map(|attempt| {
+                let mut attempt = attempt.clone();
+                masking.apply(&mut attempt.response);
+                record_of(&attempt)
+            }));
         }
         // Stable, so that one worker's attempts stay in its order.
         records.sort_by_key(|record| std::cmp::Reverse(record.at_us));
@@ -541,6 +584,19 @@ fn isolation_of(config: &super::DeliveryConfig) -> Isolation {
     }
 }
 
+fn policy_of(config: &WebhookConfig) -> Result<AddressPolicy, WebhookError> {
+    let SecurityConfig { block_private, allowed_hosts, .. } = &config.security;
+    AddressPolicy::new(*block_private, allowed_hosts)
+        .map_err(|error| WebhookError::Start(format!("configuration: allowed_hosts: {error}")))
+}
+
+fn proxy_of(config: &WebhookConfig) -> Result<Option<Arc<Proxy>>, WebhookError> {
+    let SecurityConfig { proxy, no_proxy, .. } = &config.security;
+    let parse = |url: &super::ProxyUrl| Proxy::parse(url.text(), no_proxy).map(Arc::new);
+    let proxy = proxy.as_ref().map(parse).transpose();
+    proxy.map_err(|error| WebhookError::Start(format!("configuration: {error}")))
+}
+
 fn mask_of(events: &[super::WebhookEvent]) -> EventMask {
     if events.is_empty() { EventMask::ALL } else { events.iter().copied().collect() }
 }
@@ -597,6 +653,7 @@ fn apply(settings: &mut Settings, update: WebhookUpdate) {
     set(&mut settings.final_statuses, update.final_statuses);
     set(&mut settings.rate, update.rate);
     set(&mut settings.adaptive, update.adaptive);
+    set(&mut settings.tls_profile, update.tls_profile);
 }
 
 fn stats_of(tally: &Tally, last_delivery_us: Option<u64>) -> WebhookStats {
@@ -626,7 +683,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
     let (breaker, hold_until_us) = ledger.gates();
     WebhookInfo {
         name,
-        url: settings.url.clone(),
+        url: shown_url(&settings.url),
         pattern: settings.pattern.clone(),
         events: settings.events.iter().collect(),
         status: ledger.status(),
@@ -661,6 +718,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         rate: settings.rate,
         adaptive: settings.adaptive,
         window: ledger.window(),
+        tls_profile: settings.tls_profile.clone(),
     }
 }
 

@@ -49,7 +49,21 @@ impl WebhookManager {
     /// wrong if they cannot, or if the configuration is not acceptable; see also
     /// [`WebhookManager::start`].
     pub fn new(config: WebhookConfig) -> Self {
-        WebhookManager { engine: Arc::new(Engine::new(config)) }
+        WebhookManager { engine: Arc::new(Engine::new(config, None)) }
+    }
+
+    /// A handle whose engine asks `lookup` for the addresses of names, and remembers no answer:
+    /// for tests of what is done with them.
+    #[doc(hidden)]
+    pub fn with_lookup(config: WebhookConfig, lookup: Arc<crate::io::dns::Lookup>) -> Self {
+        WebhookManager { engine: Arc::new(Engine::new(config, Some(lookup))) }
+    }
+
+    /// Tells the engine that this process listens on `listener`: no webhook leads there from now
+    /// on, unless `allowed_hosts` has exactly this address with its port. With an unspecified
+    /// address, every address of this machine is meant.
+    pub fn add_own_listener(&self, listener: std::net::SocketAddr) {
+        self.engine.add_own_listener(listener);
     }
 
     /// Like [`WebhookManager::new`], but starts the threads now.

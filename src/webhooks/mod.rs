@@ -8,8 +8,10 @@ mod engine;
 mod error;
 mod gather;
 mod manager;
+mod masking;
 mod options;
 mod report;
+mod tls;
 mod trigger;
 
 pub use crate::core::event::{EventRef, EventValue, WebhookEvent};
@@ -23,7 +25,9 @@ pub use crate::metrics::{
     CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
     WebhookMetrics, WorkerMetrics,
 };
-pub use config::{DeliveryConfig, QueueConfig, SecurityConfig, WebhookConfig, WorkerConfig};
+pub use config::{
+    DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
+};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};

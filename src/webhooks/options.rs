@@ -1,6 +1,7 @@
 //! What a webhook can be told.
 
 use super::{Format, OnFull, RetryBackoff, Signatures, WebhookEvent};
+use crate::core::http::shown_url::shown_url;
 use std::fmt;
 
 /// How a webhook proves itself to its endpoint. `Debug` shows no secret (SEC-3).
@@ -89,6 +90,10 @@ pub struct WebhookOptions {
     /// to `concurrency` while answers take as long as they used to, and shrinks when they take
     /// longer or when the endpoint cannot cope (429, 5xx, timeouts, broken connections).
     pub adaptive: bool,
+    /// The TLS profile for an `https://` endpoint, one of
+    /// [`SecurityConfig::tls_profiles`](super::SecurityConfig::tls_profiles); `None` for the
+    /// configuration's own settings.
+    pub tls_profile: Option<String>,
 }
 
 impl WebhookOptions {
@@ -122,6 +127,7 @@ impl Default for WebhookOptions {
             final_statuses: Vec::new(),
             rate: 0,
             adaptive: false,
+            tls_profile: None,
         }
     }
 }
@@ -154,6 +160,7 @@ impl fmt::Debug for WebhookOptions {
             .field("final_statuses", &self.final_statuses)
             .field("rate", &self.rate)
             .field("adaptive", &self.adaptive)
+            .field("tls_profile", &self.tls_profile)
             .finish()
     }
 }
@@ -214,13 +221,15 @@ pub struct WebhookUpdate {
     pub rate: Option<u32>,
     /// Whether the number of deliveries in flight adapts to the endpoint.
     pub adaptive: Option<bool>,
+    /// The TLS profile; `Some(None)` for the configuration's own settings.
+    pub tls_profile: Option<Option<String>>,
 }
 
 impl fmt::Debug for WebhookUpdate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("WebhookUpdate")
-            .field("url", &self.url)
+            .field("url", &self.url.as_deref().map(shown_url))
             .field("pattern", &self.pattern)
             .field("events", &self.events)
             .field("auth", &self.auth)

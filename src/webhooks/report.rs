@@ -44,7 +44,7 @@ pub struct WebhookStats {
 pub struct WebhookInfo {
     /// Its name.
     pub name: String,
-    /// Its endpoint.
+    /// Its endpoint, without the values of the query.
     pub url: String,
     /// Which keys.
     pub pattern: String,
@@ -114,6 +114,8 @@ pub struct WebhookInfo {
     pub adaptive: bool,
     /// How many deliveries may be in flight now; 0 before the workers know of the webhook.
     pub window: u32,
+    /// Its TLS profile; `None` for the configuration's own settings.
+    pub tls_profile: Option<String>,
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

@@ -132,6 +132,7 @@ impl World {
             final_statuses: order.final_status.into_iter().collect(),
             rate: order.rate,
             adaptive: order.adaptive,
+            tls_profile: None,
         };
         let now_us = WALL_START_US + self.now;
         self.registry.create(name, settings.clone(), now_us).expect("an acceptable webhook");

@@ -177,8 +177,9 @@ impl World {
             pending_max: plan.pending_max,
             batch_size_max: 100,
             workers: plan.shards,
-            verify_tls: true,
-            allowed_hosts: Vec::new(),
+            tls_profiles: Default::default(),
+            addresses: Arc::default(),
+            proxy: None,
         })
         .expect("a registry without webhooks");
         let shared = Arc::new(Shared::new(plan.shards));

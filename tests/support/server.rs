@@ -52,6 +52,21 @@ impl Ferrite {
         ferrite
     }
 
+    /// The port of `--admin-port 0`, once the log tells it.
+    pub fn wait_for_admin_port(&self) -> u16 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            if let Some((_, rest)) = log.split_once("http://127.0.0.1:")
+                && let Some((port, _)) = rest.split_once('/')
+            {
+                return port.parse().unwrap();
+            }
+            assert!(Instant::now() < deadline, "no admin port in the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn wait_until(&mut self, what: &str, mut done: impl FnMut(&mut Ferrite) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {

@@ -3,6 +3,7 @@
 use super::endpoint::Endpoint;
 use super::headers::{Authorization, CustomHeaders, HeaderError};
 use super::message_signature::{self, Covered};
+use super::proxy::Proxy;
 use crate::core::format::ContentType;
 use crate::core::json;
 use crate::core::signature::{Message, SigningKey};
@@ -45,9 +46,20 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// Puts the parts of the head together that don't change. Everything in them was checked when
-    /// it was made, so nothing but the fields named here can come of it (SEC-2).
+    /// As [`RequestHead::through`], straight to the endpoint.
     pub fn new(
+        endpoint: &Endpoint,
+        authorization: Option<&Authorization>,
+        headers: &CustomHeaders,
+    ) -> Result<RequestHead, HeaderError> {
+        RequestHead::through(None, endpoint, authorization, headers)
+    }
+
+    /// Puts the parts of the head together that don't change. Everything in them was checked when
+    /// it was made, so nothing but the fields named here can come of it (SEC-2). A proxy that
+    /// forwards requests is told the whole URL, and its credentials.
+    pub fn through(
+        proxy: Option<&Proxy>,
         endpoint: &Endpoint,
         authorization: Option<&Authorization>,
         headers: &CustomHeaders,
@@ -57,9 +69,11 @@ impl RequestHead {
         }
         let mut fixed = Vec::new();
         let (target, host) = (endpoint.path_and_query(), endpoint.authority());
-        for part in ["POST ", target, " HTTP/1.1\r\nHost: ", host, "\r\n"] {
+        let [scheme, authority] = if proxy.is_some() { ["http://", host] } else { [""; 2] };
+        for part in ["POST ", scheme, authority, target, " HTTP/1.1\r\nHost: ", host, "\r\n"] {
             fixed.extend_from_slice(part.as_bytes());
         }
+        fixed.extend_from_slice(proxy.map_or(&[], Proxy::authorization_line));
         if !headers.has_user_agent() {
             fixed.extend_from_slice(USER_AGENT.as_bytes());
         }
@@ -208,6 +222,22 @@ mod tests {
                  {{\"email\":\"test@example.com\",\"username\":\"test_user\"}}",
                 String::from_utf8(ferrite).unwrap()
             )
+        );
+    }
+
+    #[test]
+    fn a_proxy_is_told_the_whole_url_and_its_credentials() {
+        let endpoint = Endpoint::parse("http://example.com:8080/hook?a=b").unwrap();
+        let headers = CustomHeaders::new(&NO_HEADERS).unwrap();
+        let proxy = Proxy::parse("http://u:p@proxy.test", &[]).unwrap();
+        let head = RequestHead::through(Some(&proxy), &endpoint, None, &headers).unwrap();
+        let text = String::from_utf8(head.fixed.to_vec()).unwrap();
+        assert!(
+            text.starts_with(
+                "POST http://example.com:8080/hook?a=b HTTP/1.1\r\nHost: example.com:8080\r\n\
+                 Proxy-Authorization: Basic dTpw\r\nUser-Agent: "
+            ),
+            "{text}"
         );
     }
 

@@ -19,6 +19,7 @@ use crate::core::http::request::Request;
 use crate::core::http::response::{Response, ResponseReader};
 use crate::core::payload;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// While other endpoints wait because there are as many connections as there may be, one gives
 /// way after so many exchanges: the busy ones must not keep the others waiting for ever.
@@ -39,9 +40,9 @@ pub struct ConnectionId {
 pub struct Target {
     /// Scheme, host and port.
     pub endpoint: EndpointKey,
-    /// Whether the certificate is verified: an unverified connection is never handed to a
-    /// webhook that wants a verified one.
-    pub verify_tls: bool,
+    /// The TLS profile, by name; `None` for the configuration's own. A connection is never handed
+    /// to a webhook with another one: it may be unverified, or show another client certificate.
+    pub tls_profile: Option<Arc<str>>,
 }
 
 /// How a connection ended.
@@ -51,6 +52,8 @@ pub enum Closed {
     Orderly,
     /// It broke.
     Broken,
+    /// It broke for a reason that has a name.
+    Failed(Failure),
 }
 
 /// What the driver does next with a connection.
@@ -491,6 +494,7 @@ impl Shard {
             (Ok(response), _) => Ok(response),
             (Err(error), Closed::Orderly) => Err(error.failure()),
             (Err(_), Closed::Broken) => Err(Failure::Reset),
+            (Err(_), Closed::Failed(failure)) => Err(failure),
         };
         // DEL-4: a pooled connection that had gone stale before it was used. The request cannot
         // have been answered; it goes out again at once, and is not counted.

@@ -21,9 +21,6 @@ const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 
 pub(crate) const COMMANDS: &[OwnCommand] = &[
     own("time", 1, &["fast", "loading", "stale"], "2.6.0", "The server's clock.", time),
-    own("acl", -2, ADMIN, "6.0.0", "Says who the client is.", |context, args| {
-        run_subcommand(context, "ACL", ACL, args);
-    }),
     own("cluster", -2, PLAIN, "3.0.0", "There is no cluster.", no_cluster),
     own("readonly", 1, &["fast"], "3.0.0", "There is no cluster.", no_cluster),
     own("readwrite", 1, &["fast"], "3.0.0", "There is no cluster.", no_cluster),
@@ -55,18 +52,6 @@ pub(crate) const COMMANDS: &[OwnCommand] = &[
     own("lolwut", -1, &["readonly", "fast"], "5.0.0", "The version.", |context, _| {
         context.reply.verbatim(concat!("Ferrite ver. ", env!("CARGO_PKG_VERSION"), "\n"));
     }),
-];
-
-const ACL: &[Subcommand] = &[
-    Subcommand { name: "WHOAMI", arity: 2, run: |context, _| context.reply.bulk("default") },
-    Subcommand {
-        name: "USERS",
-        arity: 2,
-        run: |context, _| {
-            context.reply.array(1);
-            context.reply.bulk("default");
-        },
-    },
 ];
 
 const FLUSH: &[Subcommand] =

@@ -97,7 +97,7 @@ fn describe(reply: &mut Reply<'_>, name: &str, command: &Command) {
 }
 
 /// The access categories, derived from the flags and the group.
-fn categories(spec: &CommandSpec) -> Vec<String> {
+pub(super) fn categories(spec: &CommandSpec) -> Vec<String> {
     let mut categories = Vec::new();
     for (flag, category) in [
         ("write", "@write"),

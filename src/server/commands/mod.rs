@@ -1,5 +1,6 @@
 //! The commands of the server itself, and the way from a request to its reply.
 
+mod acl;
 mod admin;
 mod client;
 mod command;
@@ -75,6 +76,7 @@ impl CommandTable {
             admin::COMMANDS,
             multi::COMMANDS,
             webhook::COMMANDS,
+            acl::COMMANDS,
         ];
         // The server's own commands come last, so that they win.
         let by_name = keyspace::COMMANDS

@@ -98,6 +98,7 @@ const FORMAT: Argument = oneof(
 );
 const SEQUENCE: Argument =
     oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const TLS_PROFILE: Argument = option("tls-profile", "TLS_PROFILE", "string");
 
 const FINAL_STATUS: Argument = Argument {
     name: "status",
@@ -138,6 +139,7 @@ const CREATE: &[Argument] = &[
     FINAL_STATUS,
     RATE,
     ADAPTIVE,
+    TLS_PROFILE,
 ];
 
 const UPDATE: &[Argument] = &[
@@ -167,6 +169,7 @@ const UPDATE: &[Argument] = &[
     FINAL_STATUS,
     RATE,
     ADAPTIVE,
+    TLS_PROFILE,
 ];
 
 const DELIVERIES: &[Argument] = &[NAME, option("count", "COUNT", "integer")];

@@ -37,6 +37,7 @@ enum Keyword {
     FinalStatus,
     Rate,
     Adaptive,
+    TlsProfile,
 }
 
 const KEYWORDS: &[(&str, Keyword)] = &[
@@ -65,6 +66,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("FINAL_STATUS", Keyword::FinalStatus),
     ("RATE", Keyword::Rate),
     ("ADAPTIVE", Keyword::Adaptive),
+    ("TLS_PROFILE", Keyword::TlsProfile),
 ];
 
 impl Keyword {
@@ -129,6 +131,7 @@ pub(super) struct Options {
     final_statuses: Option<Vec<u16>>,
     rate: Option<u32>,
     adaptive: Option<bool>,
+    tls_profile: Option<String>,
 }
 
 impl Options {
@@ -225,6 +228,7 @@ impl Options {
             }
             Keyword::Sequence => set(&mut self.sequence, name, yes_or_no(name, values[0])?)?,
             Keyword::Grace => set(&mut self.secret_grace_seconds, name, number(name, values[0])?)?,
+            Keyword::TlsProfile => set(&mut self.tls_profile, name, text(name, values[0])?)?,
             Keyword::Rate => set(&mut self.rate, name, number(name, values[0])?)?,
             Keyword::Adaptive => set(&mut self.adaptive, name, yes_or_no(name, values[0])?)?,
             Keyword::Events | Keyword::FinalStatus => {}
@@ -316,10 +320,11 @@ impl Options {
             final_statuses: self.final_statuses.unwrap_or_default(),
             rate: self.rate.unwrap_or_default(),
             adaptive: self.adaptive.unwrap_or_default(),
+            tls_profile: self.tls_profile.filter(|name| !name.is_empty()),
         }
     }
 
-    /// As changes to a webhook. An empty secret stops signing.
+    /// As changes to a webhook. An empty secret stops signing; an empty TLS profile is none.
     pub fn into_update(self) -> WebhookUpdate {
         WebhookUpdate {
             url: self.url,
@@ -350,6 +355,7 @@ impl Options {
             final_statuses: self.final_statuses,
             rate: self.rate,
             adaptive: self.adaptive,
+            tls_profile: self.tls_profile.map(|name| Some(name).filter(|name| !name.is_empty())),
         }
     }
 }
@@ -458,7 +464,7 @@ mod tests {
         let options = create(
             "retries 5 Events set DEL expired header X-A b Auth Basic u:p:q HEADER X-C d secret s \
              pattern order:* retry_delay 1000 RETRY_BACKOFF Linear TIMEOUT 7 concurrency 3 pipeline 16 signatures Ferrite batch \
-             FALSE format CloudEvents-Binary SEQUENCE True",
+             FALSE format CloudEvents-Binary SEQUENCE True Tls_Profile lab",
         );
         assert_eq!(options.events, [WebhookEvent::Set, WebhookEvent::Del, WebhookEvent::Expire]);
         let basic = WebhookAuth::Basic { user: "u".into(), password: "p:q".into() };
@@ -472,6 +478,7 @@ mod tests {
         assert_eq!((options.timeout_ms, options.concurrency), (Some(7), Some(3)));
         assert_eq!((options.pipeline, options.signatures), (Some(16), Signatures::FERRITE));
         assert_eq!((options.format, options.sequence), (Format::CloudEventsBinary, true));
+        assert_eq!(options.tls_profile.as_deref(), Some("lab"));
     }
 
     #[test]

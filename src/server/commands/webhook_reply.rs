@@ -125,6 +125,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
         ("public_key", Value::or_nothing(info.public_key.as_deref(), Value::Text)),
         ("old_secrets", Value::Number(info.old_secrets as u64)),
         ("old_secrets_until", Value::or_nothing(info.old_secrets_until_us, Value::Time)),
+        ("tls_profile", Value::or_nothing(info.tls_profile.as_deref(), Value::Text)),
     ]);
     fields.extend(more_counters(stats));
     fields.extend([

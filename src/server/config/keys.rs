@@ -6,7 +6,7 @@
 use super::place::{Place, Range};
 use super::{LOG_LEVELS, limits};
 use crate::server::settings::ServerSettings;
-use Place::{Float, Integer, List, Switch, Text};
+use Place::{Float, Integer, List, Switch, Table, Text};
 use Range::{Any, Integers, Items, Numbers, OneOf, Secret};
 
 /// A section of the file and its keys.
@@ -329,8 +329,9 @@ const SECURITY: &[Key] = &[
         Any,
         "",
         |s| List(&mut s.webhooks.security.allowed_hosts),
-        "Hosts that webhooks may name: names, addresses without brackets, or *.parent for any \
-         subdomain. Empty allows every host.",
+        "Hosts that webhooks may name: names, *.parent for those below it, addresses, each with or \
+         without :port, networks such as 10.0.0.0/8, or * for every host. Empty allows every host. \
+         An address or a network is open although it would be forbidden.",
     ),
     key(
         "ca_file",
@@ -340,6 +341,55 @@ const SECURITY: &[Key] = &[
         "A PEM file with further trusted roots, beside those of the system.",
     )
     .example("\"/etc/ferrite/roots.pem\""),
+    key(
+        "block_private",
+        Any,
+        "",
+        |s| Switch(&mut s.webhooks.security.block_private),
+        "true: webhooks lead to public addresses only, not to loopback, private and reserved ones.",
+    ),
+    key(
+        "client_cert_file",
+        Any,
+        "",
+        |s| Text(&mut s.webhooks.security.client_cert_file),
+        "A PEM file with the certificate that is shown to endpoints that ask for one, followed by \
+         those that lead to its root. Needs client_key_file.",
+    )
+    .example("\"/etc/ferrite/client.pem\""),
+    key(
+        "client_key_file",
+        Any,
+        "",
+        |s| Text(&mut s.webhooks.security.client_key_file),
+        "A PEM file with the private key of client_cert_file.",
+    )
+    .example("\"/etc/ferrite/client-key.pem\""),
+    key(
+        "tls_profiles",
+        Any,
+        "",
+        |s| Table(&mut s.webhooks.security.tls_profiles),
+        "Settings that webhooks choose by name (TLS_PROFILE) instead of verify_ssl, ca_file, \
+         client_cert_file and client_key_file; each profile has these four keys.",
+    )
+    .example("{ lab = { verify_ssl = false } }"),
+    key(
+        "proxy",
+        Secret,
+        "",
+        |s| Text(&mut s.webhooks.security.proxy),
+        "The HTTP proxy that requests go through: http://host:port or \
+         http://user:password@host:port, percent-encoded.",
+    )
+    .example("\"http://proxy.example:3128\""),
+    key(
+        "no_proxy",
+        Any,
+        "",
+        |s| List(&mut s.webhooks.security.no_proxy),
+        "Hosts that are reached without the proxy, written as in allowed_hosts.",
+    ),
 ];
 
 const WORKERS: &[Key] = &[

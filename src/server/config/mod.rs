@@ -10,6 +10,7 @@ mod file;
 pub mod keys;
 mod nearest;
 mod place;
+mod security;
 
 pub use default_file::{default_file, reference};
 pub use environment::variable;

@@ -83,6 +83,16 @@ fn every_key_is_taken() {
         [webhooks.security]
         ca_file = "/ca.pem"
         allowed_hosts = ["a.example"]
+        block_private = true
+        proxy = "http://u:hunter2@proxy.test:3128"
+        no_proxy = ["*.internal"]
+        client_cert_file = "/cert.pem"
+        client_key_file = "/key.pem"
+        [webhooks.security.tls_profiles.lab]
+        verify_ssl = false
+        ca_file = "/lab.pem"
+        client_cert_file = "/lab-cert.pem"
+        client_key_file = "/lab-key.pem"
         [webhooks.workers]
         workers = 2
         pin_cores = [0, 1]
@@ -101,7 +111,14 @@ fn every_key_is_taken() {
     assert_eq!(settings.webhooks.workers.pin_cores, [0, 1]);
     assert_eq!(settings.webhooks.workers.max_connections, 4);
     assert!(settings.webhooks.workers.force_epoll);
-    assert!(!format!("{settings:?}").contains("\"p\""));
+    let security = &settings.webhooks.security;
+    assert!(security.block_private && security.client_cert_file.is_some());
+    assert_eq!(security.no_proxy, ["*.internal"]);
+    let lab = &security.tls_profiles["lab"];
+    assert!(!lab.verify_ssl && lab.ca_file.as_deref() == Some(Path::new("/lab.pem")));
+    let debug = format!("{settings:?}");
+    assert!(debug.contains("http://********@proxy.test:3128") && !debug.contains("hunter2"));
+    assert!(!debug.contains("\"p\""));
 }
 
 #[test]
@@ -233,6 +250,8 @@ fn all_problems_are_told_in_the_order_of_the_lines() {
 fn a_password_of_the_wrong_type_is_not_repeated() {
     let problems = refused("[server]\nrequirepass = 81549300\n");
     assert_eq!(problems, ["2: `requirepass` must be text"]);
+    let problems = refused("[webhooks.security]\nproxy = 81549300\n");
+    assert_eq!(problems, ["2: `proxy` must be text"]);
     let problems = refused("[server]\nrequirepass = \"81549300\n");
     assert!(!problems.concat().contains("81549300"), "{problems:?}");
 }

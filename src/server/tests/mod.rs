@@ -1,5 +1,6 @@
 //! The server over loopback sockets, with a stub in the engine's place.
 
+mod acl;
 mod commands;
 mod hostile;
 mod stub;

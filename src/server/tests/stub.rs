@@ -190,6 +190,7 @@ impl Engine for StubEngine {
             public_key: None,
             old_secrets: 0,
             old_secrets_until_us: None,
+            tls_profile: None,
             stats: STATS,
             status_since_us: 1_705_312_800_000_000,
             retry_after_until_us: None,
@@ -238,4 +239,6 @@ impl Engine for StubEngine {
     fn shutdown(&self, _: Duration) -> DrainReport {
         DrainReport::default()
     }
+
+    fn add_own_listener(&self, _: std::net::SocketAddr) {}
 }
