@@ -149,8 +149,8 @@ pub(super) const WEBHOOK: &[Family<WebhookMetrics>] = &[
     family(
         "ferrite_webhook_retry_after_timestamp_seconds",
         Gauge,
-        "Until when its endpoint asked to be left alone; absent while it does not.",
-        |webhook| webhook.retry_after_until_us.into(),
+        "Until when its endpoint asked to be left alone; 0 while it does not.",
+        |webhook| Microseconds(webhook.retry_after_until_us.unwrap_or_default()),
     ),
     family("ferrite_webhook_window", Gauge, "Requests that may be in flight.", |webhook| {
         Count(webhook.window.into())

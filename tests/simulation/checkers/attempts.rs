@@ -230,19 +230,19 @@ pub fn holds(history: &History, plan: &Plan) -> Result<(), String> {
 }
 
 /// Since when each webhook has had nothing but failures.
-struct Failing {
+pub struct Failing {
     allowed_us: u64,
     since: BTreeMap<u32, u64>,
 }
 
 impl Failing {
-    fn new(plan: &Plan) -> Failing {
+    pub fn new(plan: &Plan) -> Failing {
         let allowed_us = plan.isolation.auto_disable_after_ms * 1000;
         Failing { allowed_us, since: BTreeMap::new() }
     }
 
     /// The webhook that has had them for too long now.
-    fn follow(&mut self, entry: &Entry, known: &Known) -> Option<u32> {
+    pub fn follow(&mut self, entry: &Entry, known: &Known) -> Option<u32> {
         match &entry.what {
             Happening::StatusSet { webhook, active: true } => drop(self.since.remove(webhook)),
             // What failed before it was moved is forgotten.

@@ -3,7 +3,7 @@
 use super::super::faults::Plan;
 use super::super::history::{End, Ended, Happening, History, RequestName, Terms};
 use super::at;
-use super::attempts::Known;
+use super::attempts::{Failing, Known};
 use super::breaker::Breakers;
 use ferrite::core::failure::Failure;
 use ferrite::core::http::response::DeliveryWish;
@@ -22,7 +22,9 @@ pub fn stale(history: &History, plan: &Plan) -> Result<(), String> {
     let mut breakers = Breakers::new(plan);
     let mut stopped: BTreeSet<u32> = BTreeSet::new();
     let mut call = 0;
+    let mut failing = Failing::new(plan);
     for entry in &history.entries {
+        stopped.extend(failing.follow(entry, &known));
         known.follow(entry);
         let _ = breakers.follow(entry);
         if entry.call != call {
