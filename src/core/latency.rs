@@ -91,7 +91,7 @@ impl LatencyHistogram {
     }
 }
 
-/// What one worker measures of one webhook, beside its counters: 712 bytes, made with the first
+/// What one worker measures of one webhook, beside its counters: 720 bytes, made with the first
 /// delivery.
 #[derive(Debug, Default)]
 pub struct Measures {
@@ -146,6 +146,6 @@ mod tests {
 
     #[test]
     fn the_measures_are_small() {
-        assert!(size_of::<Measures>() <= 712, "{}", size_of::<Measures>());
+        assert!(size_of::<Measures>() <= 720, "{}", size_of::<Measures>());
     }
 }

@@ -2,12 +2,14 @@
 //! checked on each of them, too.
 
 use super::endpoints::Script;
-use super::faults::Plan;
+use super::faults::{Plan, no_isolation};
 use super::history::{Happening, Sent};
 use super::operations::{Order, set_batch};
 use super::scenarios::{count, finish, order, retry, sents, tally, world};
 use super::world::World;
+use ferrite::core::http::response::DeliveryWish;
 use ferrite::core::ledger::WebhookStatus;
+use ferrite::core::shard::{BreakerPolicy, Isolation};
 
 const INTERVAL_MS: u64 = 20;
 
@@ -175,4 +177,62 @@ fn a_drain_fills_nothing() {
     assert_eq!(sizes(&world), [3]);
     assert_eq!(sents(&world)[0].1.assigned_at, now);
     finish(&mut world);
+}
+
+/// `abort-message` and a final status give up a batch as a whole, without a retry.
+#[test]
+fn a_batch_is_aborted_as_a_whole() {
+    for script in [Script::Wish(500, DeliveryWish::AbortMessage), Script::Status(422, 1000)] {
+        let mut world = batched(3, Order { final_status: Some(422), ..order(0) });
+        world.endpoints[0].script.push_back(script);
+        trigger(&mut world, 0..4);
+        finish(&mut world);
+        assert_eq!(sizes(&world), [3, 1]);
+        let tally = tally(&world, 0);
+        assert_eq!((tally.dead, tally.delivered, tally.attempts), (3, 1, 4));
+    }
+}
+
+/// `RATE` counts requests: a batch takes one token, whatever it holds.
+#[test]
+fn a_batch_takes_one_token() {
+    let mut world = batched(10, Order { rate: 10, ..order(0) });
+    let start = world.now;
+    trigger(&mut world, 0..40);
+    finish(&mut world);
+    assert_eq!(sizes(&world), [10; 4]);
+    let begun: Vec<u64> = sents(&world).iter().map(|(_, sent)| sent.assigned_at - start).collect();
+    assert_eq!(begun, [0, 100_000, 200_000, 300_000]);
+}
+
+/// DEL-6: one batch finds out whether the endpoint is back. If its webhook is deleted meanwhile,
+/// somebody else does.
+#[test]
+fn a_batch_is_a_probe() {
+    for delete in [false, true] {
+        let breaker = BreakerPolicy { failures: 1, open_ms: 1000, open_ms_max: 1000 };
+        let isolation = Isolation { breaker, ..no_isolation() };
+        let mut world = world(Plan { wake_us: Some(0), isolation, ..Plan::quiet() });
+        let batch = Some((2, INTERVAL_MS));
+        for name in ["hook", "other"] {
+            world.create(name, Order { batch, concurrency: 1, retry: retry(9, 1), ..order(0) });
+        }
+        world.run_for(10_000);
+        world.endpoints[0].script.extend([Script::Reset, Script::Reset, Script::Hang]);
+        world.endpoints[0].forever = Some(Script::Status(200, 1000));
+        trigger(&mut world, 0..4);
+        world.run_for(900_000);
+        assert_eq!(sizes(&world), [2, 2], "open, and nothing follows");
+        world.run_for(350_000);
+        assert_eq!(sizes(&world), [2, 2, 2], "one batch finds out");
+        let probe = sents(&world)[2].1.name.webhook;
+        if delete {
+            world.delete(probe);
+            world.run_for(10_000);
+            assert_eq!(world.lives[1 - probe as usize].ledger.tally().delivered, 4);
+        }
+        finish(&mut world);
+        assert_eq!(tally(&world, 1 - probe).delivered, 4);
+        assert_eq!(tally(&world, probe).delivered, if delete { 0 } else { 4 });
+    }
 }

@@ -95,5 +95,5 @@ fn a_webhook_that_its_endpoint_disables_is_told() {
     world.endpoints[0].script.extend([Script::Status(410, 1000)]);
     world.trigger(1, false);
     world.run_for(1_000_000);
-    assert_eq!(world.notices, ["webhook hook: disabled, its endpoint answered 410 Gone"]);
+    assert_eq!(world.notices, ["webhook hook: disabled, endpoint answered 410 Gone"]);
 }

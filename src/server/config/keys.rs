@@ -344,9 +344,9 @@ const SECURITY: &[Key] = &[
         Any,
         "",
         |s| List(&mut s.webhooks.security.allowed_hosts),
-        "Hosts that webhooks may name: names, *.parent for those below it, addresses without \
-         brackets, each with or without :port, networks such as 10.0.0.0/8, or * for every host. \
-         Empty allows every host. An address or a network is open although it would be forbidden.",
+        "Hosts that webhooks may name: names, *.parent for those below it, addresses, each with or \
+         without :port, networks such as 10.0.0.0/8, or * for every host. Empty allows every host. \
+         An address or a network is open although it would be forbidden.",
     ),
     key(
         "ca_file",

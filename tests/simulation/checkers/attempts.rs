@@ -74,6 +74,12 @@ pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an attempt disables its webhook, and is not counted.
+pub fn disables(attempt: &Attempt, wish: Option<DeliveryWish>) -> bool {
+    let failed = attempt.outcome != DeliveryOutcome::Ok;
+    attempt.status == Some(GONE) || (wish == Some(DeliveryWish::Disable) && failed)
+}
+
 fn check_attempt(
     attempt: &Attempt,
     counted: &mut u32,
@@ -85,9 +91,7 @@ fn check_attempt(
         || (attempt.status.is_some()
             && attempt.status == terms.and_then(|terms| terms.final_status));
     let success = attempt.status.is_some_and(|status| (200..300).contains(&status));
-    let disables =
-        attempt.status == Some(GONE) || (wish == Some(DeliveryWish::Disable) && !success);
-    let expected = if disables {
+    let expected = if disables(attempt, wish) {
         (DeliveryOutcome::Failed, (*counted).max(1))
     } else {
         let before = *counted;

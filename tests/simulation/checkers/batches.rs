@@ -3,6 +3,7 @@
 use super::super::faults::Plan;
 use super::super::history::{Happening, History, RequestName};
 use super::at;
+use super::attempts::disables;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The sizes that a webhook has allowed on a shard, and whether it has wanted events alone.
@@ -16,6 +17,7 @@ struct Wishes {
 /// has no more events than were allowed, and each of them once. What came into a batch is only
 /// ever sent in it, and what was tried alone goes on alone, unless it dies and is replayed.
 pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
+    let said = history.wishes();
     let mut wishes: BTreeMap<(usize, u32), Wishes> = BTreeMap::new();
     // Names of batches are among them, too, which are no event's.
     let mut tried_alone: BTreeSet<(u32, u64)> = BTreeSet::new();
@@ -67,9 +69,11 @@ pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
                 tried_alone.remove(&(name.webhook, name.id));
                 batch_of.remove(&(name.webhook, *event));
             }
-            // 410 counts no attempt.
-            Happening::Attempt(attempt) if attempt.status != Some(410) => {
-                tried_alone.insert((attempt.name.webhook, attempt.name.id));
+            Happening::Attempt(attempt) => {
+                let wish = said.get(&(entry.call, attempt.name)).copied();
+                if !disables(attempt, wish) {
+                    tried_alone.insert((attempt.name.webhook, attempt.name.id));
+                }
             }
             _ => {}
         }

@@ -3,10 +3,9 @@
 use super::super::faults::Plan;
 use super::super::history::{Attempt, Entry, Happening, History, Row};
 use super::at;
+use super::attempts::disables;
 use ferrite::core::ledger::DeliveryOutcome;
 use std::collections::BTreeMap;
-
-const STATUS_GONE: u16 = 410;
 
 /// What must have been measured of one webhook on one shard.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +26,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn follow(&mut self, attempt: &Attempt) {
+    fn follow(&mut self, attempt: &Attempt, counted: bool) {
         let expected = self.expected.entry((attempt.name.webhook, attempt.shard)).or_default();
         let made = self.made.entry((attempt.name.webhook, attempt.name.id)).or_default();
-        let counted = attempt.status != Some(STATUS_GONE);
         let deliveries_if = |condition| if condition { attempt.deliveries } else { 0 };
         expected.attempt += attempt.deliveries;
         expected.retries += deliveries_if(*made > 0);
@@ -66,9 +64,13 @@ impl Measured {
 /// are the same by webhook and in sum, and none is left when nothing is pending.
 pub fn measures(history: &History, _: &Plan) -> Result<(), String> {
     let mut measured = Measured::default();
-    for Entry { at: time, what, .. } in &history.entries {
+    let wishes = history.wishes();
+    for Entry { at: time, call, what } in &history.entries {
         match what {
-            Happening::Attempt(attempt) => measured.follow(attempt),
+            Happening::Attempt(attempt) => {
+                let wish = wishes.get(&(*call, attempt.name)).copied();
+                measured.follow(attempt, !disables(attempt, wish));
+            }
             // It has all its attempts again.
             Happening::Replayed { name, .. } => {
                 measured.made.remove(&(name.webhook, name.id));
