@@ -51,7 +51,7 @@ pub fn key_hash(number: u64) -> u64 {
 }
 
 /// One webhook, which wants `order:*`.
-fn registry(secret: Option<&str>, retries: u32) -> Registry {
+fn registry(secret: Option<&str>, retries: u32, batch: Option<u32>) -> Registry {
     let config = RegistryConfig {
         webhooks_max: 1,
         pending_max: usize::MAX >> 1,
@@ -84,8 +84,8 @@ fn registry(secret: Option<&str>, retries: u32) -> Registry {
         concurrency: 64,
         while_disabled: Default::default(),
         pipeline: 1,
-        batch: false,
-        batch_size: 100,
+        batch: batch.is_some(),
+        batch_size: batch.unwrap_or(1),
         batch_interval_ms: 1000,
         on_full: OnFull::Reject,
         coalesce: false,
@@ -112,7 +112,12 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(secret: Option<&str>, retries: u32) -> Rig {
-        let registry = registry(secret, retries);
+        Rig::with_batches(secret, retries, None)
+    }
+
+    /// With batches of so many events.
+    pub fn with_batches(secret: Option<&str>, retries: u32, batch: Option<u32>) -> Rig {
+        let registry = registry(secret, retries, batch);
         let config = ShardConfig {
             worker: 0,
             workers: 1,
@@ -168,6 +173,12 @@ impl Rig {
             self.shard.handle_timeout(self.now());
         }
         self.answer(answer);
+    }
+
+    /// So many events come in and fill a batch, which gets this `answer`.
+    pub fn deliver_batch(&mut self, events: u32, answer: &[u8]) {
+        (0..events).for_each(|_| self.take_in());
+        self.exchange(answer);
     }
 
     fn exchange(&mut self, answer: &[u8]) {

@@ -59,6 +59,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("shard_step_plain", |rounds| shard_step(None, rounds)),
     scenario("shard_step_signed", |rounds| shard_step(Some(SECRET), rounds)),
     scenario("shard_retry", shard_retry),
+    scenario("shard_batched_event", shard_batched_event),
 ];
 
 /// Several stars, prefixes and exact keys, as people write them.
@@ -238,6 +239,15 @@ fn shard_step(secret: Option<&str>, rounds: u64) {
     let mut rig = Rig::new(secret, 3);
     for _ in 0..rounds {
         rig.deliver(OK);
+    }
+}
+
+/// An event of a batch of 100, from the packed event to the batch's 200.
+fn shard_batched_event(rounds: u64) {
+    const EVENTS: u32 = 100;
+    let mut rig = Rig::with_batches(None, 3, Some(EVENTS));
+    for _ in 0..rounds / u64::from(EVENTS) {
+        rig.deliver_batch(EVENTS, OK);
     }
 }
 
