@@ -6,8 +6,10 @@
 #![cfg(feature = "server")]
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite::base::random::Random;
@@ -56,28 +58,30 @@ fn read_answer(input: &mut impl BufRead) -> Answer {
     }
 }
 
-/// A Redis server of our own, on a free port, without persistence.
+/// A Redis server of our own, without persistence. It has a socket in the file system: of two that
+/// look for a free port at the same time, one might speak with the other's server.
 struct Oracle {
     child: Child,
-    stream: BufReader<TcpStream>,
+    stream: BufReader<UnixStream>,
+    socket: PathBuf,
 }
 
 impl Oracle {
     fn start() -> Oracle {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir();
+        let socket = folder.join(format!("ferrite-oracle-{}-{number}.sock", std::process::id()));
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--dir", &std::env::temp_dir().to_string_lossy()])
+            .args(["--port", "0", "--unixsocket", &socket.to_string_lossy(), "--save", ""])
+            .args(["--appendonly", "no", "--dir", &folder.to_string_lossy()])
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is missing: install it (Debian: redis-server) for this test");
         let start = Instant::now();
         loop {
-            match TcpStream::connect(("127.0.0.1", port)) {
-                Ok(stream) => return Oracle { child, stream: BufReader::new(stream) },
+            match UnixStream::connect(&socket) {
+                Ok(stream) => return Oracle { child, stream: BufReader::new(stream), socket },
                 Err(_) if start.elapsed() < Duration::from_secs(10) => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -102,6 +106,7 @@ impl Drop for Oracle {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
