@@ -243,6 +243,11 @@ impl DeliveryLog {
         *entry = AttemptRecord { key: kept_key, response: kept_response, ..*attempt };
     }
 
+    /// Changes what is kept of the answers.
+    pub fn each_response(&mut self, change: impl Fn(&mut Vec<u8>)) {
+        self.entries.iter_mut().for_each(|entry| change(&mut entry.response));
+    }
+
     /// The attempts, oldest first.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
         let (newer, older) = self.entries.split_at(self.oldest);

@@ -527,6 +527,10 @@ async fn main(worker: Rc<Worker>, bell: &Bell) -> std::io::Result<()> {
         worker.take_in_again();
     }
     worker.with_shard(|_| ());
+    if worker.promises.borrow().drain.is_some() {
+        // The last life had been told, and it did not get through.
+        worker.with_shard(|shard| shard.handle_drain(worker.now().tick));
+    }
     monoio::spawn(listen(worker.clone(), bell));
     monoio::spawn(tick(worker.clone()));
     worker.stop.wait().await;

@@ -105,6 +105,27 @@ pub(super) const WEBHOOK: &[Family<WebhookMetrics>] = &[
         |webhook| Count(webhook.cancelled),
     ),
     family(
+        "ferrite_webhook_coalesced_total",
+        Counter,
+        "Deliveries that gave way to a newer one of their key.",
+        |webhook| Count(webhook.coalesced),
+    ),
+    family(
+        "ferrite_webhook_replayed_total",
+        Counter,
+        "Dead letters that were sent again.",
+        |webhook| Count(webhook.replayed),
+    ),
+    family("ferrite_webhook_dead_letters", Gauge, "Dead letters that are kept.", |webhook| {
+        Count(webhook.dead_letters)
+    }),
+    family(
+        "ferrite_webhook_dead_letters_forgotten_total",
+        Counter,
+        "Dead letters that made room for newer ones.",
+        |webhook| Count(webhook.dead_letters_forgotten),
+    ),
+    family(
         "ferrite_webhook_pending",
         Gauge,
         "Deliveries that wait or are under way: the lag in events.",

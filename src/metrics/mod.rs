@@ -71,6 +71,14 @@ pub struct WebhookMetrics {
     pub dropped: u64,
     /// Deliveries that were cancelled.
     pub cancelled: u64,
+    /// Deliveries that gave way to a newer one of their key.
+    pub coalesced: u64,
+    /// Dead letters that were sent again.
+    pub replayed: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Dead letters that made room for newer ones.
+    pub dead_letters_forgotten: u64,
     /// Deliveries that wait or are under way: the lag in events.
     pub pending: u64,
     /// Pending deliveries at which the queue is full.

@@ -161,10 +161,16 @@ impl Registry {
         status: WebhookStatus,
         now_us: u64,
     ) -> Result<(), RegistryError> {
-        self.change(|webhooks, _| {
+        let ledger = self.get(name)?.definition.ledger.clone();
+        let before = ledger.status();
+        let outcome = self.change(|webhooks, _| {
             find(webhooks, name)?.definition.ledger.set_status(status, now_us);
             Ok(())
-        })
+        });
+        if outcome.is_err() {
+            ledger.set_status(before, now_us);
+        }
+        outcome
     }
 
     /// The webhook called `name`.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 /// Configuration of a [`WebhookManager`](super::WebhookManager).
 #[derive(Clone, PartialEq, Debug)]
 pub struct WebhookConfig {
-    /// `false`: events are accepted and dropped, nothing is sent.
+    /// `false`: events pass by ([`Admission::Unmatched`](super::Admission::Unmatched)), nothing is
+    /// sent.
     pub enabled: bool,
     /// Most webhooks that may exist.
     pub max_webhooks: usize,
@@ -98,7 +99,8 @@ impl Default for DeliveryConfig {
 /// How much may wait.
 #[derive(Clone, PartialEq, Debug)]
 pub struct QueueConfig {
-    /// Pending deliveries of one webhook; at this bound new ones are rejected and counted.
+    /// Pending deliveries of one webhook; at this bound [`OnFull`](super::OnFull) says what
+    /// happens.
     pub max_pending: usize,
     /// Events in each worker's ring.
     pub ring_events: usize,

@@ -280,7 +280,13 @@ impl Engine {
 
     pub(super) fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError> {
         check_grace(&update)?;
+        let before = self.registry()?.get(name)?;
         self.registry()?.update(name, |settings| apply(settings, update))?;
+        // What an endpoint repeated of the old secrets is masked for good: they will be forgotten.
+        let (masking, ledger) = (Masking::of(&before.settings), &before.definition.ledger);
+        for worker in 0..self.workers {
+            ledger.log(worker).each_response(|response| masking.apply(response));
+        }
         self.poke_workers();
         Ok(())
     }
@@ -469,7 +475,10 @@ fn full_among(snapshot: &Snapshot, event: &EventRef<'_>) -> Fullness {
         if definition.takes_events() {
             active += 1;
             full += usize::from(definition.ledger.is_full());
-            waits |= definition.ledger.is_full() && definition.on_full == OnFull::Wait;
+            // Nobody waits for one that is disabled and keeps its events: it may be for long.
+            waits |= definition.ledger.is_full()
+                && definition.on_full == OnFull::Wait
+                && definition.ledger.status() == WebhookStatus::Active;
         }
     }
     match full {

@@ -36,7 +36,7 @@ impl Engine {
 
 fn of_webhook(definition: &Definition, now: Tick) -> WebhookMetrics {
     let ledger = &*definition.ledger;
-    let tally = ledger.tally();
+    let (tally, dead) = (ledger.tally(), ledger.dead().tally());
     let (breaker, hold_until_us) = ledger.gates();
     let mut webhook = WebhookMetrics {
         name: definition.name.clone(),
@@ -52,6 +52,10 @@ fn of_webhook(definition: &Definition, now: Tick) -> WebhookMetrics {
         dead: tally.dead,
         dropped: tally.dropped,
         cancelled: tally.cancelled,
+        coalesced: tally.coalesced,
+        replayed: tally.replayed,
+        dead_letters: dead.kept,
+        dead_letters_forgotten: dead.forgotten,
         pending: tally.pending,
         pending_max: ledger.pending_max(),
         full: ledger.is_full(),

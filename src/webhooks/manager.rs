@@ -14,7 +14,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WhenFull {
     /// If every webhook that wants it is full, accept nothing: [`Admission::Full`]. If only some
-    /// are, the others get it, and the full ones count it as dropped.
+    /// are, the others get it, and the full ones count it as dropped. If one of the full ones says
+    /// [`OnFull::Wait`](super::OnFull::Wait), nothing is accepted either.
     Refuse,
     /// Full webhooks count it as dropped, the others get it; only if one of the full ones says
     /// [`OnFull::Wait`](super::OnFull::Wait), nothing is accepted: [`Admission::Full`]. For hosts
@@ -270,7 +271,8 @@ impl WebhookManager {
     }
 
     /// Like [`WebhookManager::trigger`], for a borrowed event. With [`WhenFull::Drop`] it waits
-    /// only for a worker's ring, never for an endpoint.
+    /// for a worker's ring, and for webhooks that say `OnFull::Wait`; with [`WhenFull::DropNow`]
+    /// only for the ring.
     ///
     /// # Errors
     /// As [`WebhookManager::trigger`].

@@ -236,3 +236,20 @@ fn a_batch_is_a_probe() {
         assert_eq!(tally(&world, probe).delivered, if delete { 0 } else { 4 });
     }
 }
+
+/// What waits for an endpoint, and not for its batch to fill, needs no timer.
+#[test]
+fn a_disabled_webhook_s_batches_sleep() {
+    let mut world = batched(100, order(0));
+    world.set_status(0, WebhookStatus::Disabled);
+    trigger(&mut world, []);
+    world.set_status(0, WebhookStatus::Active);
+    trigger(&mut world, 0..3);
+    world.set_status(0, WebhookStatus::Disabled);
+    world.run_for(1_000_000);
+    assert_eq!(world.shard(0).poll_timeout(), None);
+    world.set_status(0, WebhookStatus::Active);
+    finish(&mut world);
+    assert_eq!(tally(&world, 0).delivered, 3);
+    assert_eq!(sizes(&world), [3]);
+}

@@ -152,3 +152,21 @@ fn without_order_nothing_waits() {
     keeps_the_rules(&world);
     assert_eq!(tally(&world, 0).delivered, 3);
 }
+
+/// Events that take each other's places fill no queue: nothing is dropped, however many there are.
+#[test]
+fn what_coalesces_drops_nothing() {
+    let mut world =
+        with(5, Order { coalesce: true, on_full: OnFull::DropOldest, concurrency: 1, ..order(0) });
+    world.endpoints[0].forever = Some(Script::Status(200, 200_000));
+    for _ in 0..200 {
+        trigger(&mut world, [1, 2, 3]);
+    }
+    world.drain();
+    let tally = tally(&world, 0);
+    assert_eq!((tally.triggered, tally.pending), (600, 0));
+    assert_eq!((tally.delivered, tally.coalesced, tally.dropped), (4, 596, 0));
+    let mut last = delivered(&world).split_off(1);
+    last.sort_unstable();
+    assert_eq!(last, [597, 598, 599]);
+}

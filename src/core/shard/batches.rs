@@ -101,7 +101,7 @@ impl Shard {
     fn add_ready(&mut self, now: Tick, slot: u32, deliveries: u32) {
         let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
         let Some(policy) = webhook.definition.batch else { return };
-        if webhook.filling.ready == 0 {
+        if webhook.filling.ready == 0 || webhook.filling.timer.is_none() {
             webhook.filling.since = now;
         }
         webhook.filling.ready += deliveries;
@@ -146,13 +146,14 @@ impl Shard {
         }
         filling.timer = None;
         let Some(policy) = policy.filter(|_| filling.ready > 0) else { return };
-        if filling.since.plus_ms(policy.interval_ms) <= now {
-            filling.overdue = filling.ready;
-            filling.since = now;
+        let due = filling.since.plus_ms(policy.interval_ms);
+        if due > now {
+            filling.timer = Some(due);
+            self.timers.fill_due(due, slot);
+            return;
         }
-        let again = filling.since.plus_ms(policy.interval_ms.max(1));
-        filling.timer = Some(again);
-        self.timers.fill_due(again, slot);
+        // The next one that becomes ready sets the timer again.
+        filling.overdue = filling.ready;
         self.list_webhook(slot);
     }
 

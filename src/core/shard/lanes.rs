@@ -372,6 +372,9 @@ impl Shard {
     /// that is still used.
     pub(super) fn remove_lane(&mut self, lane: u32) -> u64 {
         let ended = self.end_lane(lane);
+        if ended.state == LaneState::Waiting {
+            self.forget_timer();
+        }
         let (mut count, mut next) = (0, ended.head);
         while next != NONE {
             let delivery = self.deliveries.remove(next as usize);

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 
 /// Entries of deliveries that are gone are thrown out when there are so many more than live ones.
 const STALE_ENTRIES_MAX: usize = 64;
+/// Deliveries that are looked at for one to drop: many may be in one batch, and the queue may be
+/// longer than it should be for some events instead.
+const LOOKS_MAX: usize = 64;
 
 /// The pending deliveries of a webhook by age, the oldest first. Those that have ended stay in it
 /// until they are met or there are too many of them.
@@ -27,12 +30,6 @@ impl Shard {
     /// A delivery has joined a webhook that drops its oldest ones: remembers it, and makes room.
     pub(super) fn make_room(&mut self, now: Tick, slot: u32, delivery: u32) {
         self.note_youngest(slot, delivery);
-        let worker = self.config.worker;
-        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
-        let pending = webhook.counters(worker).pending.get() as usize;
-        if webhook.drop_queue.entries.len() > 2 * pending + STALE_ENTRIES_MAX {
-            self.forget_ended(slot);
-        }
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         if webhook.definition.ledger.is_over_full() {
             self.drop_oldest(now, slot, delivery);
@@ -56,8 +53,12 @@ impl Shard {
     /// Remembers that a delivery is the youngest of its webhook.
     pub(super) fn note_youngest(&mut self, slot: u32, delivery: u32) {
         let sequence = self.sequence_of(delivery);
-        if let Some(webhook) = &mut self.webhooks[slot as usize] {
-            webhook.drop_queue.entries.push_back((sequence, delivery));
+        let worker = self.config.worker;
+        let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
+        webhook.drop_queue.entries.push_back((sequence, delivery));
+        let pending = webhook.counters(worker).pending.get() as usize;
+        if webhook.drop_queue.entries.len() > 2 * pending + STALE_ENTRIES_MAX {
+            self.forget_ended(slot);
         }
     }
 
@@ -102,7 +103,7 @@ impl Shard {
     /// `newest` is not dropped: when all others are under way, the window bounds the queue.
     fn drop_oldest(&mut self, now: Tick, slot: u32, newest: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        for _ in 0..webhook.drop_queue.entries.len() {
+        for _ in 0..webhook.drop_queue.entries.len().min(LOOKS_MAX) {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { return };
             let Some(entry) = webhook.drop_queue.entries.pop_front() else { return };
             if !self.is_pending(slot, entry) {
@@ -110,6 +111,7 @@ impl Shard {
             }
             if entry.1 != newest && self.remove_waiting(now, entry.1) {
                 self.count_dropped(slot);
+                self.notice_dropped(now, slot);
                 return;
             }
             if let Some(webhook) = &mut self.webhooks[slot as usize] {
@@ -148,6 +150,10 @@ impl Shard {
         self.unchain(lane, before, delivery);
         match self.lanes[lane as usize].head() {
             NONE => {
+                if !is_ready {
+                    // Its retry's timer is for nothing.
+                    self.forget_timer();
+                }
                 self.make_ready(lane);
                 self.end_lane(lane);
             }

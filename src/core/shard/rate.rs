@@ -26,7 +26,7 @@ pub(super) struct Bucket {
     /// When the bucket will be full.
     full_at_ns: u64,
     /// A timer is set for the next token.
-    waits: bool,
+    waits_until: Option<Tick>,
 }
 
 impl Bucket {
@@ -41,7 +41,7 @@ impl Bucket {
             interval_ns,
             depth_ns: interval_ns * u64::from(burst - 1),
             full_at_ns: 0,
-            waits: false,
+            waits_until: None,
         })
     }
 
@@ -67,17 +67,19 @@ impl Shard {
     pub(super) fn await_token(&mut self, now: Tick, slot: u32) {
         let webhook = self.webhooks[slot as usize].as_mut();
         let Some(bucket) = webhook.and_then(|webhook| webhook.rate.as_mut()) else { return };
-        if !bucket.waits && !bucket.allows(now) {
-            bucket.waits = true;
-            self.timers.webhook_due(bucket.next(), slot);
+        if bucket.waits_until.is_none() && !bucket.allows(now) {
+            let next = bucket.next();
+            bucket.waits_until = Some(next);
+            self.timers.webhook_due(next, slot);
         }
     }
 
     /// A webhook's time has come: it may have a token, or room in a window that has grown.
-    pub(super) fn look_at_webhook(&mut self, slot: u32) {
+    pub(super) fn look_at_webhook(&mut self, now: Tick, slot: u32) {
         let webhook = self.webhooks.get_mut(slot as usize).and_then(Option::as_mut);
         if let Some(bucket) = webhook.and_then(|webhook| webhook.rate.as_mut()) {
-            bucket.waits = false;
+            // Another timer than its own leaves it alone: each would set one more.
+            bucket.waits_until = bucket.waits_until.filter(|&until| until > now);
         }
         if (slot as usize) < self.webhooks.len() {
             self.list_webhook(slot);

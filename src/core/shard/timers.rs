@@ -31,6 +31,8 @@ pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Tick, Due)>>,
     exchange: Option<Tick>,
     idle: Option<Tick>,
+    /// Entries of the heap, at least, whose lane is gone.
+    stale: usize,
 }
 
 impl Timers {
@@ -89,7 +91,25 @@ impl Timers {
     }
 }
 
+/// Stale timers are thrown out when there are so many more of them than live ones.
+const STALE_TIMERS_MAX: usize = 64;
+
 impl Shard {
+    /// A lane that waited for its retry is gone, and its timer is left.
+    pub(super) fn forget_timer(&mut self) {
+        self.timers.stale += 1;
+        if self.timers.stale > self.timers.heap.len() / 2 + STALE_TIMERS_MAX {
+            let lanes = &self.lanes;
+            self.timers.heap.retain(|Reverse((_, due))| match *due {
+                Due::Lane { lane, generation } => {
+                    lanes.get(lane as usize).is_some_and(|lane| lane.generation == generation)
+                }
+                _ => true,
+            });
+            self.timers.stale = 0;
+        }
+    }
+
     /// Time has passed. Calling it early, or without need, does nothing.
     pub fn handle_timeout(&mut self, now: Now) {
         if self.timers.exchange.is_some_and(|at| at <= now.tick) {
@@ -105,7 +125,7 @@ impl Shard {
                     continue;
                 }
                 Due::Webhook { slot } => {
-                    self.look_at_webhook(slot);
+                    self.look_at_webhook(now.tick, slot);
                     slot
                 }
                 Due::Replay { replay } => {

@@ -199,13 +199,16 @@ fn publish(context: &mut Context<'_>, args: &[&[u8]]) {
 
 const HELP: &[&str] = &[
     "WEBHOOK.CREATE <name> <url> [PATTERN <glob>] [EVENTS <event> ...] [AUTH bearer <token> | \
-     AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] [SIGNATURES both | ferrite,standard,rfc9421] [RETRIES <n>] \
-     [RETRY_DELAY <ms>] [RETRY_BACKOFF fixed|linear|exponential] [TIMEOUT <ms>] \
-     [CONCURRENCY <n>] [PIPELINE <n>] [BATCH false] \
+     AUTH basic <user:password>] [HEADER <name> <value>]... [SECRET <secret>] \
+     [SIGNATURES both | ferrite,standard,rfc9421] [RETRIES <n>] [RETRY_DELAY <ms>] \
+     [RETRY_BACKOFF fixed|linear|exponential] [TIMEOUT <ms>] [CONCURRENCY <n>] [PIPELINE <n>] \
+     [BATCH true|false] [BATCH_SIZE <n>] [BATCH_INTERVAL <ms>] \
+     [ON_FULL reject|drop-oldest|wait] [COALESCE latest|none] [ORDER key|none] \
      [FORMAT ferrite|cloudevents-structured|cloudevents-binary] [SEQUENCE true|false] \
-     [WHILE_DISABLED drop|keep]",
-    "WEBHOOK.UPDATE <name> [URL <url>] and the options of WEBHOOK.CREATE; AUTH none and \
-     SECRET '' take away; SECRET <secret> [GRACE <seconds>]: the old one signs too until then",
+     [FINAL_STATUS <status> ... | none] [RATE <attempts per second>] [ADAPTIVE true|false] \
+     [TLS_PROFILE <name>] [WHILE_DISABLED drop|keep]",
+    "WEBHOOK.UPDATE <name> [URL <url>] and the options of WEBHOOK.CREATE; AUTH none, SECRET '' and \
+     TLS_PROFILE '' take away; SECRET <secret> [GRACE <seconds>]: the old one signs too until then",
     "WEBHOOK.DELETE <name>",
     "WEBHOOK.LIST",
     "WEBHOOK.INFO <name>",
@@ -286,5 +289,14 @@ mod tests {
     fn numbers_do_not_take_a_sign() {
         assert_eq!(super::super::parse_number::<u32>(b"+1"), None);
         assert_eq!(super::super::parse_number::<u32>(b"1"), Some(1));
+    }
+
+    #[test]
+    fn help_names_every_option() {
+        for option in crate::server::webhook_option_names() {
+            let mut words =
+                super::HELP.iter().flat_map(|line| line.split(|c: char| "[] ".contains(c)));
+            assert!(words.any(|word| word == option), "HELP lacks {option}");
+        }
     }
 }

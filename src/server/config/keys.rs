@@ -116,7 +116,7 @@ const SERVER: &[Key] = &[
         Integers(0, 65_535),
         "",
         |s| Integer(&mut s.admin_port),
-        "Port for HTTP health checks.",
+        "Port for GET /metrics (Prometheus), /healthz and /readyz.",
     )
     .example("9100"),
     key(
@@ -297,7 +297,7 @@ const QUEUE: &[Key] = &[
         Integers(1, NO_END),
         "deliveries",
         |s| Integer(&mut s.webhooks.queue.max_pending),
-        "Pending deliveries of one webhook; at this bound new events are turned away and counted.",
+        "Pending deliveries of one webhook; what happens at this bound is said by ON_FULL.",
     ),
     key(
         "ring_events",

@@ -80,7 +80,7 @@ fn conclude(settings: &mut ServerSettings) -> Vec<String> {
     let mut warnings = Vec::new();
     if std::mem::take(&mut settings.webhooks.queue.persistence) {
         warnings.push(
-            "webhooks.queue.persistence = true: the durable log is not there yet; events live in \
+            "webhooks.queue.persistence = true: the engine does not use the durable log yet; events live in \
              memory only and are lost when the process ends"
                 .to_owned(),
         );
