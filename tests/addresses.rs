@@ -12,6 +12,7 @@ use ferrite::webhooks::{
 use std::net::{IpAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use support::audited::{Audited, audited};
 use support::{Answer, Receiver, block_on, eventually};
 
 const ADDRESSES: &str = include_str!("data/addresses.txt");
@@ -34,7 +35,7 @@ fn config(block_private: bool, allowed_hosts: &[&str]) -> WebhookConfig {
 }
 
 /// An engine whose names have the addresses that `answers` gives, in turn; the last goes on.
-fn resolving(config: WebhookConfig, answers: &[&[&str]]) -> (WebhookManager, Arc<AtomicUsize>) {
+fn resolving(config: WebhookConfig, answers: &[&[&str]]) -> (Audited, Arc<AtomicUsize>) {
     let answers: Vec<Vec<IpAddr>> = answers
         .iter()
         .map(|answer| answer.iter().map(|address| address.parse().unwrap()).collect())
@@ -45,7 +46,7 @@ fn resolving(config: WebhookConfig, answers: &[&[&str]]) -> (WebhookManager, Arc
         let turn = counted.fetch_add(1, Ordering::Relaxed);
         answers[turn.min(answers.len() - 1)].clone()
     };
-    (WebhookManager::with_lookup(config, Arc::new(lookup)), asked)
+    (Audited(WebhookManager::with_lookup(config, Arc::new(lookup))), asked)
 }
 
 fn no_retries() -> WebhookOptions {
@@ -62,8 +63,8 @@ fn met(manager: &WebhookManager, url: &str) -> Option<Failure> {
 
 #[test]
 fn a_url_with_a_forbidden_address_is_refused_in_every_spelling() {
-    let open = WebhookManager::new(config(false, &[]));
-    let strict = WebhookManager::new(config(true, &[]));
+    let open = audited(config(false, &[]));
+    let strict = audited(config(true, &[]));
     for manager in [&open, &strict] {
         block_on(manager.create("known", "http://a.test/", no_retries())).unwrap();
     }
@@ -100,7 +101,8 @@ fn a_name_with_a_forbidden_address_fails_by_name() {
     for (block_private, forbidden) in [(false, &["always"][..]), (true, &["always", "private"])] {
         let answers = current.clone();
         let lookup = move |_: &str| answers.lock().unwrap().clone();
-        let manager = WebhookManager::with_lookup(config(block_private, &[]), Arc::new(lookup));
+        let manager =
+            Audited(WebhookManager::with_lookup(config(block_private, &[]), Arc::new(lookup)));
         block_on(manager.create("w", "http://name.test/", no_retries())).unwrap();
         let mut tried = 0;
         for (host, verdict) in table() {
@@ -176,19 +178,19 @@ fn loopback_is_open_unless_private_addresses_are_blocked() {
     let port = receiver.address.port();
     for spelling in ["127.0.0.1", "127.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"] {
         let url = format!("http://{spelling}:{port}/");
-        let manager = WebhookManager::new(config(false, &[]));
+        let manager = audited(config(false, &[]));
         assert_eq!(met(&manager, &url), None, "{spelling}");
-        let opened = WebhookManager::new(config(true, &["127.0.0.0/8", "localhost"]));
+        let opened = audited(config(true, &["127.0.0.0/8", "localhost"]));
         assert_eq!(met(&opened, &url), None, "{spelling}");
     }
-    let strict = WebhookManager::new(config(true, &[]));
+    let strict = audited(config(true, &[]));
     let url = format!("http://localhost:{port}/");
     assert_eq!(met(&strict, &url), Some(Failure::AddressForbidden));
 }
 
 #[test]
 fn only_hosts_in_the_list_may_be_named() {
-    let manager = WebhookManager::new(config(false, &["a.test", "*.b.test:8443"]));
+    let manager = audited(config(false, &["a.test", "*.b.test:8443"]));
     for (url, allowed) in [
         ("http://A.test./x", true),
         ("https://c.b.test:8443/", true),
@@ -213,7 +215,7 @@ fn only_hosts_in_the_list_may_be_named() {
 fn no_webhook_leads_to_a_listener_of_the_process() {
     let receiver = Receiver::start();
     let port = receiver.address.port();
-    let manager = WebhookManager::new(config(false, &[]));
+    let manager = audited(config(false, &[]));
     let url = format!("http://localhost:{port}/");
     assert_eq!(met(&manager, &url), None);
     manager.add_own_listener(receiver.address);
@@ -222,10 +224,10 @@ fn no_webhook_leads_to_a_listener_of_the_process() {
     let error = block_on(manager.create("w", &literal, no_retries())).unwrap_err().to_string();
     assert!(error.contains("this server's own"), "{error}");
     // A listener on every address.
-    let manager = WebhookManager::new(config(false, &[]));
+    let manager = audited(config(false, &[]));
     manager.add_own_listener(([0, 0, 0, 0], port).into());
     assert_eq!(met(&manager, &url), Some(Failure::AddressForbidden));
-    let opened = WebhookManager::new(config(false, &[&format!("127.0.0.1:{port}")]));
+    let opened = audited(config(false, &[&format!("127.0.0.1:{port}")]));
     opened.add_own_listener(receiver.address);
     assert_eq!(met(&opened, &literal), None);
 }

@@ -6,13 +6,14 @@ mod support;
 
 use ferrite::webhooks::{
     Admission, BreakerState, EventRef, EventValue, Failure, OnFull, RetryBackoff, WebhookConfig,
-    WebhookError, WebhookEvent, WebhookManager, WebhookOptions, WebhookStatus, WebhookTrigger,
-    WebhookUpdate, WhenFull,
+    WebhookError, WebhookEvent, WebhookOptions, WebhookStatus, WebhookTrigger, WebhookUpdate,
+    WhenFull,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use support::audited::{Audited, assert_adds_up, audited};
 use support::pipelined::{Habit, Pipelined};
 use support::{Answer, Receiver, block_on, eventually};
 
@@ -37,27 +38,10 @@ fn set(key: &str, value: &str) -> WebhookTrigger {
     }
 }
 
-/// DEL-1: the counters add up exactly.
-fn assert_adds_up(manager: &WebhookManager) {
-    for stats in manager.list().iter().map(|info| info.stats).chain([manager.engine_stats().totals])
-    {
-        assert_eq!(
-            stats.triggered + stats.replayed,
-            stats.delivered
-                + stats.failures
-                + stats.dropped
-                + stats.cancelled
-                + stats.coalesced
-                + stats.pending,
-            "{stats:?}"
-        );
-    }
-}
-
 #[test]
 fn an_event_arrives_as_the_specification_shows_it() {
     let receiver = Receiver::start();
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         let options = WebhookOptions {
             pattern: Some("order:*".to_owned()),
@@ -87,7 +71,7 @@ fn an_event_arrives_as_the_specification_shows_it() {
 #[test]
 fn a_batch_arrives_as_the_specification_shows_it() {
     let receiver = Receiver::start();
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         let options = WebhookOptions {
             secret: Some("mysecretkey".to_owned()),
@@ -138,7 +122,7 @@ fn a_batch_arrives_as_the_specification_shows_it() {
 #[test]
 fn a_shutdown_does_not_wait_for_batches_to_fill() {
     let receiver = Receiver::start();
-    let manager = WebhookManager::new(config(2));
+    let manager = audited(config(2));
     block_on(async {
         let options = WebhookOptions {
             batch: true,
@@ -172,7 +156,7 @@ fn order_holds_per_key_against_a_bad_receiver() {
         n if n % 61 == 30 => Answer::Status(200, Duration::from_millis(20)),
         _ => Answer::ok(),
     });
-    let manager = WebhookManager::new(config(2));
+    let manager = audited(config(2));
     block_on(async {
         manager.create("all", &receiver.url(), quick_retries()).await.unwrap();
         for version in 0..VERSIONS {
@@ -194,7 +178,7 @@ fn retries_are_used_up_and_the_next_event_of_the_key_goes_on() {
             Some("bad") => Answer::Status(503, Duration::ZERO),
             _ => Answer::ok(),
         });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         let options =
             WebhookOptions { retries: 2, retry_delay_ms: Some(1), ..WebhookOptions::default() };
@@ -219,7 +203,7 @@ fn a_stale_connection_costs_no_attempt() {
         1 => Answer::Close,
         _ => Answer::ok(),
     });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         let options = WebhookOptions { retries: 0, ..WebhookOptions::default() };
         manager.create("w", &receiver.url(), options).await.unwrap();
@@ -237,7 +221,7 @@ fn a_stale_connection_costs_no_attempt() {
 fn a_hung_endpoint_times_out_and_moves_nobody_else() {
     let hung = Receiver::scripted(|_, _| Answer::Hang(Duration::from_secs(5)));
     let good = Receiver::start();
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         let options =
             WebhookOptions { retries: 0, timeout_ms: Some(100), ..WebhookOptions::default() };
@@ -260,7 +244,7 @@ fn gone_disables_the_webhook_and_keeps_its_queue() {
         0 => Answer::Status(410, Duration::ZERO),
         _ => Answer::ok(),
     });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         manager.create("w", &receiver.url(), quick_retries()).await.unwrap();
         manager.trigger(set("k", "1")).await.unwrap();
@@ -285,7 +269,7 @@ fn gone_lets_those_go_who_wait_for_its_full_queue() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(410, Duration::from_millis(50)));
     let mut config = config(1);
     config.queue.max_pending = 2;
-    let manager = WebhookManager::new(config);
+    let manager = audited(config);
     let options = WebhookOptions { concurrency: Some(1), ..WebhookOptions::default() };
     block_on(manager.create("w", &receiver.url(), options)).unwrap();
     for _ in 0..100 {
@@ -302,7 +286,7 @@ fn retry_after_holds_the_endpoint() {
         0 => Answer::Raw(b"HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n".to_vec()),
         _ => Answer::ok(),
     });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         manager.create("w", &receiver.url(), quick_retries()).await.unwrap();
         manager.trigger(set("a", "1")).await.unwrap();
@@ -327,7 +311,7 @@ fn an_endpoint_can_abort_and_disable() {
         2 => raw("500 X\r\nWebhook-Delivery: disable\r\n"),
         _ => Answer::ok(),
     });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     let options = WebhookOptions { final_statuses: vec![422], ..quick_retries() };
     block_on(async {
         manager.create("w", &receiver.url(), options).await.unwrap();
@@ -359,7 +343,7 @@ fn retry_after_is_for_the_endpoint_and_capped() {
     });
     let mut config = config(1);
     config.delivery.max_retry_after_ms = 500;
-    let manager = WebhookManager::new(config);
+    let manager = audited(config);
     let only = |key: &str| WebhookOptions { pattern: Some(key.to_owned()), ..quick_retries() };
     block_on(async {
         manager.create("a", &receiver.url(), only("a")).await.unwrap();
@@ -388,7 +372,7 @@ fn a_breaker_opens_and_closes() {
     config.delivery.breaker_failures = 3;
     config.delivery.breaker_open_ms = 50;
     config.delivery.breaker_open_max_ms = 50;
-    let manager = WebhookManager::new(config);
+    let manager = audited(config);
     let options = WebhookOptions { retries: 1000, concurrency: Some(1), ..quick_retries() };
     block_on(async {
         manager.create("w", &receiver.url(), options).await.unwrap();
@@ -407,7 +391,7 @@ fn a_breaker_opens_and_closes() {
 #[test]
 fn a_rate_is_kept() {
     let receiver = Receiver::start();
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     let begin = Instant::now();
     block_on(async {
         let options = WebhookOptions { rate: 20, ..quick_retries() };
@@ -435,7 +419,7 @@ fn a_webhook_that_only_fails_is_disabled() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(400, Duration::ZERO));
     let mut config = config(1);
     config.delivery.auto_disable_after_ms = 30;
-    let manager = WebhookManager::new(config);
+    let manager = audited(config);
     block_on(async {
         let options = WebhookOptions { retries: 1000, ..quick_retries() };
         let options = WebhookOptions { retry_backoff: RetryBackoff::Fixed, ..options };
@@ -451,7 +435,7 @@ fn a_webhook_that_only_fails_is_disabled() {
 fn updates_and_deletions_take_effect() {
     let (old, new) =
         (Receiver::scripted(|_, _| Answer::Status(500, Duration::ZERO)), Receiver::start());
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         let options = WebhookOptions { retries: 1000, retry_delay_ms: Some(5), ..quick_retries() };
         manager.create("w", &old.url(), options).await.unwrap();
@@ -482,7 +466,7 @@ fn a_full_queue_refuses_and_makes_waiters_wait() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(5)));
     let mut config = config(1);
     config.queue.max_pending = 4;
-    let manager = WebhookManager::new(config);
+    let manager = audited(config);
     let options = WebhookOptions { concurrency: Some(1), ..WebhookOptions::default() };
     block_on(manager.create("w", &receiver.url(), options)).unwrap();
     let event = EventRef { key: b"k", value: EventValue::Bytes(b"v"), ..EventRef::default() };
@@ -517,7 +501,7 @@ fn a_full_queue_does_what_its_webhook_says() {
         });
     let mut config = config(1);
     config.queue.max_pending = 4;
-    let manager = WebhookManager::new(config);
+    let manager = audited(config);
     let options = |on_full| WebhookOptions {
         pattern: Some(format!("{on_full:?}:*")),
         on_full,
@@ -554,7 +538,7 @@ fn a_full_queue_does_what_its_webhook_says() {
 #[test]
 fn the_last_value_of_each_key_arrives() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(20)));
-    let manager = WebhookManager::new(config(2));
+    let manager = audited(config(2));
     let options = WebhookOptions { coalesce: true, ..WebhookOptions::default() };
     block_on(manager.create("cache", &receiver.url(), options)).unwrap();
     for version in 0..300 {
@@ -580,7 +564,7 @@ fn the_last_value_of_each_key_arrives() {
 #[test]
 fn a_breakdown_loses_nothing() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(3)));
-    let manager = WebhookManager::new(config(2));
+    let manager = audited(config(2));
     let options = WebhookOptions { concurrency: Some(8), ..quick_retries() };
     block_on(manager.create("w", &receiver.url(), options)).unwrap();
     for index in 0..400 {
@@ -608,7 +592,7 @@ fn a_breakdown_loses_nothing() {
 #[test]
 fn a_breakdown_does_not_stop_a_shutdown() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(5)));
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     let options = WebhookOptions { concurrency: Some(4), ..quick_retries() };
     block_on(manager.create("w", &receiver.url(), options)).unwrap();
     for index in 0..100 {
@@ -646,7 +630,7 @@ fn an_early_answer_is_read_although_the_request_is_not() {
             kept.push(stream);
         }
     });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     let options = WebhookOptions { retries: 0, ..WebhookOptions::default() };
     block_on(manager.create("w", &url, options)).unwrap();
     block_on(manager.trigger(set("k", &"x".repeat(8 << 20)))).unwrap();
@@ -658,7 +642,7 @@ fn an_early_answer_is_read_although_the_request_is_not() {
 #[test]
 fn shutdown_drains_and_then_refuses() {
     let receiver = Receiver::scripted(|_, _| Answer::Status(200, Duration::from_millis(2)));
-    let manager = WebhookManager::new(config(2));
+    let manager = audited(config(2));
     block_on(manager.create("w", &receiver.url(), quick_retries())).unwrap();
     for index in 0..200 {
         block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
@@ -672,7 +656,7 @@ fn shutdown_drains_and_then_refuses() {
 #[test]
 fn shutdown_says_what_is_left_at_its_deadline() {
     let receiver = Receiver::scripted(|_, _| Answer::Hang(Duration::from_secs(3)));
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(manager.create("w", &receiver.url(), quick_retries())).unwrap();
     for index in 0..5 {
         block_on(manager.trigger(set(&format!("k{index}"), "v"))).unwrap();
@@ -687,7 +671,7 @@ fn tests_report_what_they_meet() {
         0 => Answer::ok(),
         _ => Answer::Raw(b"HTTP/1.1 404 X\r\nContent-Length: 7\r\n\r\nno hook".to_vec()),
     });
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     block_on(async {
         manager.create("w", &receiver.url(), WebhookOptions::default()).await.unwrap();
         let good = manager.test("w").await.unwrap();
@@ -712,7 +696,7 @@ fn it_works_on_epoll_too() {
     let receiver = Receiver::start();
     let mut config = config(1);
     config.workers.force_epoll = true;
-    let manager = WebhookManager::start(config).unwrap();
+    let manager = audited(config);
     assert!(manager.driver().unwrap().starts_with("epoll"));
     block_on(manager.create("w", &receiver.url(), quick_retries())).unwrap();
     for index in 0..100 {
@@ -723,10 +707,10 @@ fn it_works_on_epoll_too() {
 
 /// A receiver that answers so many requests together, and a webhook with one connection to it that
 /// has delivered its first event: it may carry as many from now on.
-fn pipelined(at_once: usize) -> (Pipelined, WebhookManager) {
+fn pipelined(at_once: usize) -> (Pipelined, Audited) {
     let habit = Habit { together: at_once, per_connection: usize::MAX };
     let receiver = Pipelined::start(habit, |stream| stream);
-    let manager = WebhookManager::new(config(1));
+    let manager = audited(config(1));
     let url = format!("http://127.0.0.1:{}/hook", receiver.port);
     let options = WebhookOptions {
         pipeline: Some(at_once as u32),
@@ -782,7 +766,7 @@ fn what_a_broken_connection_leaves_unanswered_is_sent_again() {
     const KEYS: usize = 40;
     const VERSIONS: usize = 20;
     let receiver = Pipelined::start(Habit { together: 1, per_connection: 5 }, |stream| stream);
-    let manager = WebhookManager::new(config(2));
+    let manager = audited(config(2));
     let url = format!("http://127.0.0.1:{}/hook", receiver.port);
     // No retry: one counted failure would lose an event.
     let options = WebhookOptions {

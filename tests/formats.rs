@@ -10,6 +10,7 @@ use ferrite::webhooks::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use support::audited::{Audited, audited};
 use support::{Answer, Arrival, Receiver, block_on, eventually};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -17,11 +18,11 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 const PRIVATE_KEY: &str =
     "whsk_TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs9QBfD6EOJWpK3CqdNG368nJgszy7ElozAzVXxKvRmDA==";
 
-fn manager(workers: usize) -> WebhookManager {
+fn manager(workers: usize) -> Audited {
     let mut config = WebhookConfig::default();
     config.workers.workers = workers;
     config.workers.force_epoll = std::env::var_os("FERRITE_TEST_EPOLL").is_some();
-    WebhookManager::new(config)
+    audited(config)
 }
 
 fn set(key: &str) -> WebhookTrigger {

@@ -17,13 +17,14 @@ use ferrite::webhooks::{
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use support::audited::{Audited, audited};
 use support::{Answer, Receiver, block_on, eventually};
 
-fn start(workers: usize, edit: impl FnOnce(&mut WebhookConfig)) -> WebhookManager {
+fn start(workers: usize, edit: impl FnOnce(&mut WebhookConfig)) -> Audited {
     let mut config = WebhookConfig::default();
     config.workers.workers = workers;
     edit(&mut config);
-    WebhookManager::start(config).unwrap()
+    audited(config)
 }
 
 fn create(manager: &WebhookManager, name: &str, url: &str, pattern: &str, retries: u32) {
@@ -278,7 +279,7 @@ fn a_scrape_of_a_thousand_webhooks_is_bounded() {
 
 #[test]
 fn an_engine_without_threads_has_metrics_too() {
-    let manager = WebhookManager::new(WebhookConfig::default());
+    let manager = audited(WebhookConfig::default());
     assert_eq!(manager.state(), EngineState::NotStarted);
     let scrape = scrape(&manager);
     assert_eq!(manager.state(), EngineState::NotStarted, "a scrape starts nothing");

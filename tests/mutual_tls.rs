@@ -21,6 +21,7 @@ use std::io::{BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use support::audited::audited;
 use support::{block_on, eventually, read_request};
 
 /// A directory of its own, removed at the end.
@@ -162,7 +163,7 @@ fn the_client_certificate_is_shown() {
         config.security.ca_file = Some(directory.write("ca.pem", &servers.pem()));
         config.security.client_cert_file = Some(cert.clone());
         config.security.client_key_file = Some(key);
-        let manager = WebhookManager::start(config).unwrap();
+        let manager = audited(config);
         block_on(manager.create("w", &url(port), with_profile(None))).unwrap();
         deliver(&manager, "w", 1);
         assert_eq!(*shown.lock().unwrap(), [Some(leaf(&cert))]);
@@ -190,7 +191,7 @@ fn a_client_certificate_that_is_not_accepted_fails_by_name() {
                 ..TlsProfile::default()
             },
         );
-        let manager = WebhookManager::start(config).unwrap();
+        let manager = audited(config);
         for profile in [None, Some("stranger")] {
             block_on(manager.create("w", &url(port), with_profile(profile))).unwrap();
             let report = block_on(manager.test("w")).unwrap();
@@ -207,7 +208,7 @@ fn endpoints_without_a_common_version_or_cipher_fail_by_name() {
     const HANDSHAKE_FAILURE: u8 = 40;
     const PROTOCOL_VERSION: u8 = 70;
     const INTERNAL_ERROR: u8 = 80;
-    let manager = WebhookManager::start(config()).unwrap();
+    let manager = audited(config());
     for (alert, wanted) in [
         (HANDSHAKE_FAILURE, Failure::TlsIncompatible),
         (PROTOCOL_VERSION, Failure::TlsIncompatible),
@@ -247,7 +248,7 @@ fn profiles_have_connections_of_their_own() {
         };
         config.security.tls_profiles.insert(name.to_owned(), profile);
     }
-    let manager = WebhookManager::start(config).unwrap();
+    let manager = audited(config);
     block_on(manager.create("w", &url(port), with_profile(Some("a")))).unwrap();
     assert_eq!(manager.info("w").unwrap().tls_profile.as_deref(), Some("a"));
     deliver(&manager, "w", 1);
@@ -273,7 +274,7 @@ fn a_profile_that_does_not_verify_is_for_its_webhooks_only() {
     let mut config = config();
     let profile = TlsProfile { verify_ssl: false, ..TlsProfile::default() };
     config.security.tls_profiles.insert("lab".to_owned(), profile);
-    let manager = WebhookManager::start(config).unwrap();
+    let manager = audited(config);
     block_on(manager.create("lax", &url(port), with_profile(Some("lab")))).unwrap();
     block_on(manager.create("strict", &url(port), with_profile(None))).unwrap();
     deliver(&manager, "lax", 1);

@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use support::audited::Audited;
 use support::{Receiver, block_on, eventually, read_request};
 
 /// What the proxy does with CONNECT.
@@ -123,10 +124,7 @@ fn forward(client: &mut TcpStream, rest: &str, head: &[String], body: &[u8]) -> 
 }
 
 /// An engine that goes through `proxy`, and counts the names that it looks up.
-fn manager(
-    proxy: &str,
-    change: impl FnOnce(&mut WebhookConfig),
-) -> (WebhookManager, Arc<AtomicUsize>) {
+fn manager(proxy: &str, change: impl FnOnce(&mut WebhookConfig)) -> (Audited, Arc<AtomicUsize>) {
     let mut config = WebhookConfig::default();
     config.workers.workers = 1;
     config.workers.force_epoll = std::env::var_os("FERRITE_TEST_EPOLL").is_some();
@@ -138,7 +136,7 @@ fn manager(
         counter.fetch_add(1, Ordering::Relaxed);
         Vec::new()
     };
-    (WebhookManager::with_lookup(config, Arc::new(lookup)), looked_up)
+    (Audited(WebhookManager::with_lookup(config, Arc::new(lookup))), looked_up)
 }
 
 fn options() -> WebhookOptions {

@@ -8,12 +8,13 @@ mod support;
 use ferrite::base::limits::{
     INTERIM_RESPONSES_MAX, RESPONSE_BODY_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
-use ferrite::webhooks::{Failure, WebhookConfig, WebhookManager, WebhookOptions, WebhookTrigger};
+use ferrite::webhooks::{Failure, WebhookConfig, WebhookOptions, WebhookTrigger};
 use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use support::audited::{Audited, audited};
 use support::{Receiver, block_on, eventually, read_request};
 
 /// What one end of loopback may hold of what the other has not read: far less than this.
@@ -69,11 +70,11 @@ fn speak(mut stream: TcpStream, talk: Talk, written: &AtomicUsize) -> Option<()>
     }
 }
 
-fn manager() -> WebhookManager {
+fn manager() -> Audited {
     let mut config = WebhookConfig::default();
     config.workers.workers = 1;
     config.workers.force_epoll = std::env::var_os("FERRITE_TEST_EPOLL").is_some();
-    WebhookManager::start(config).unwrap()
+    audited(config)
 }
 
 /// Lets one event go to the talker; says how it ended. Meanwhile and after, another webhook gets

@@ -16,6 +16,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use support::audited::{Audited, audited};
 use support::pipelined::{Habit, HalfClose, Pipelined};
 use support::{block_on, eventually, read_request};
 
@@ -105,13 +106,13 @@ fn receiver(config: Arc<ServerConfig>, per_connection: usize) -> (u16, Arc<Seen>
     (port, seen)
 }
 
-fn manager(trusted: Option<&Authority>, verify: bool) -> WebhookManager {
+fn manager(trusted: Option<&Authority>, verify: bool) -> Audited {
     let mut config = WebhookConfig::default();
     config.workers.workers = 1;
     config.workers.force_epoll = std::env::var_os("FERRITE_TEST_EPOLL").is_some();
     config.security.verify_ssl = verify;
     config.security.ca_file = trusted.map(|authority| authority.file.clone());
-    WebhookManager::start(config).unwrap()
+    audited(config)
 }
 
 fn url(port: u16) -> String {

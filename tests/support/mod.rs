@@ -1,6 +1,7 @@
 //! A receiver of webhooks for tests: thread per connection, on loopback, answers as it is told.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod audited;
 pub mod pipelined;
 
 use std::collections::HashMap;
