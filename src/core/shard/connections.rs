@@ -533,22 +533,36 @@ impl Shard {
     pub(super) fn expire_connections(&mut self, now: Now, due: Vec<usize>) {
         // All go before any is made up for: nothing must be given to one that is about to go.
         let ended: Vec<_> = due.into_iter().map(|index| self.forget_connection(index)).collect();
+        let mut over = Vec::with_capacity(ended.len());
         for Connection { endpoint, gate, mut exchanges, mut reader, .. } in ended {
+            let mut outcomes = Vec::new();
             // Once its head is complete an answer stands, also one whose body takes too long.
             if let Ok(response) = reader.finish()
                 && let Some(exchange) = exchanges.pop_front()
             {
-                let (began, answer) = (exchange.began(), Ok(response));
-                self.hear(now, gate, &exchange.job, &answer);
-                let snippet = reader.snippet();
-                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, answer, snippet);
+                outcomes.push((exchange, Ok(response), reader.snippet().to_vec()));
             }
             let (expired, others): (VecDeque<_>, VecDeque<_>) =
                 exchanges.into_iter().partition(|exchange| exchange.deadline <= now.tick);
-            for exchange in expired {
-                let (began, timeout) = (exchange.began(), Err(Failure::Timeout));
-                self.hear(now, gate, &exchange.job, &timeout);
-                self.settle_and_pump_elsewhere(now, endpoint, exchange.job, began, timeout, b"");
+            let timeout = |exchange| (exchange, Err(Failure::Timeout), Vec::new());
+            outcomes.extend(expired.into_iter().map(timeout));
+            // All are heard before anything is sent: one may have asked for a pause.
+            for (exchange, outcome, _) in &outcomes {
+                self.hear(now, gate, &exchange.job, outcome);
+            }
+            over.push((endpoint, outcomes, others));
+        }
+        for (endpoint, outcomes, others) in over {
+            for (exchange, outcome, snippet) in outcomes {
+                let began = exchange.began();
+                self.settle_and_pump_elsewhere(
+                    now,
+                    endpoint,
+                    exchange.job,
+                    began,
+                    outcome,
+                    &snippet,
+                );
             }
             self.take_back(now.tick, others);
             self.pump_starved(now.tick);
