@@ -283,12 +283,16 @@ impl Engine {
         let before = self.registry()?.get(name)?;
         self.registry()?.update(name, |settings| apply(settings, update))?;
         // What an endpoint repeated of the old secrets is masked for good: they will be forgotten.
-        let (masking, ledger) = (Masking::of(&before.settings), &before.definition.ledger);
+        let (masking, ledger) = (self.masking(&before.settings), &before.definition.ledger);
         for worker in 0..self.workers {
             ledger.log(worker).each_response(|response| masking.apply(response));
         }
         self.poke_workers();
         Ok(())
+    }
+
+    fn masking(&self, settings: &Settings) -> Masking {
+        Masking::of(settings, self.config.security.proxy.as_ref())
     }
 
     pub(super) fn set_status(&self, name: &str, status: WebhookStatus) -> Result<(), WebhookError> {
@@ -301,7 +305,7 @@ impl Engine {
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
         let running = self.running()?;
-        let masking = Masking::of(&webhook.settings);
+        let masking = self.masking(&webhook.settings);
         let (sender, receiver) = oneshot();
         running.workers[0].control(Control::Test {
             definition: webhook.definition,

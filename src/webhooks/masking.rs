@@ -1,5 +1,7 @@
 //! Answers that repeat a secret: some endpoints echo what they were sent (SEC-3).
 
+use super::ProxyUrl;
+use crate::core::http::proxy::Proxy;
 use crate::registry::{Auth, Settings};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +16,9 @@ pub(super) struct Masking {
 }
 
 impl Masking {
-    /// The secrets of a webhook, as it is now.
-    pub(super) fn of(settings: &Settings) -> Masking {
+    /// The secrets of a webhook, as it is now, and of the proxy: an error page of the proxy may
+    /// repeat what it was sent.
+    pub(super) fn of(settings: &Settings, proxy: Option<&ProxyUrl>) -> Masking {
         let mut secrets: Vec<String> = match &settings.auth {
             Auth::None => Vec::new(),
             Auth::Bearer(token) => vec![token.clone()],
@@ -28,6 +31,7 @@ impl Masking {
         let query = settings.url.split_once('?').map_or("", |(_, query)| query);
         let value = |parameter: &str| parameter.rsplit('=').next().unwrap_or("").to_owned();
         secrets.extend(query.split('&').map(value));
+        secrets.extend(proxy.into_iter().flat_map(proxy_secrets));
         secrets.retain(|secret| secret.len() >= SECRET_BYTES_MIN);
         // Those that hold another one come first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -56,6 +60,17 @@ impl Masking {
     }
 }
 
+/// The proxy's credentials as they are sent, and the password.
+fn proxy_secrets(url: &ProxyUrl) -> Vec<String> {
+    let Ok(proxy) = Proxy::parse(url.text(), &[]) else { return Vec::new() };
+    let line = String::from_utf8_lossy(proxy.authorization_line()).into_owned();
+    let Some(token) = line.split_ascii_whitespace().last() else { return Vec::new() };
+    let decoded = STANDARD.decode(token).unwrap_or_default();
+    let decoded = String::from_utf8_lossy(&decoded).into_owned();
+    let password = decoded.split_once(':').map(|(_, password)| password.to_owned());
+    [Some(token.to_owned()), password].into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +80,13 @@ mod tests {
         let mut bytes = answer.as_bytes().to_vec();
         Masking { secrets }.apply(&mut bytes);
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_proxy_s_credentials_are_secrets() {
+        let url = ProxyUrl::from("http://me:p%40ssword@proxy.test:3128");
+        assert_eq!(proxy_secrets(&url), ["bWU6cEBzc3dvcmQ=", "p@ssword"]);
+        assert!(proxy_secrets(&ProxyUrl::from("http://proxy.test:3128")).is_empty());
     }
 
     #[test]

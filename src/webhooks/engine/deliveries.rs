@@ -1,7 +1,6 @@
 //! Looking at a webhook's deliveries, and sending dead ones again.
 
 use super::super::deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
-use super::super::masking::Masking;
 use super::super::{DeliveryRecord, WebhookError, WebhookStatus};
 use super::{Engine, record_of};
 use crate::base::id::EventId;
@@ -24,7 +23,7 @@ impl Engine {
         filter: &DeliveryFilter,
     ) -> Result<Vec<DeliveryRecord>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
-        let (ledger, masking) = (&webhook.definition.ledger, Masking::of(&webhook.settings));
+        let (ledger, masking) = (&webhook.definition.ledger, self.masking(&webhook.settings));
         let mut records = Vec::new();
         for worker in 0..self.workers {
             let log = ledger.log(worker);
