@@ -487,8 +487,7 @@ impl Ledger {
         if self.workers.len() > 1 {
             fence(Ordering::SeqCst);
         }
-        let pending: u64 = self.workers.iter().map(|part| part.counters.pending.get()).sum();
-        let full = pending >= self.pending_max;
+        let full = self.has_no_room();
         if full == self.full.load(Ordering::Relaxed)
             || self.full.swap(full, Ordering::AcqRel) == full
         {
@@ -504,15 +503,21 @@ impl Ledger {
 
     /// Whether more deliveries are pending than may be.
     pub fn is_over_full(&self) -> bool {
-        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() > self.pending_max
+        self.pending() > self.pending_max
     }
 
     /// Whether so many deliveries are pending as may be, also if the webhook drops its oldest then.
     pub fn has_no_room(&self) -> bool {
-        self.workers.iter().map(|part| part.counters.pending.get()).sum::<u64>() >= self.pending_max
+        self.pending() >= self.pending_max
     }
 
-    /// The webhook is deleted, or turns nobody away any more: it is not full any more, whatever its counters say.
+    /// Pending deliveries, on all workers.
+    fn pending(&self) -> u64 {
+        self.workers.iter().map(|part| part.counters.pending.get()).sum()
+    }
+
+    /// The webhook is deleted, or turns nobody away any more: it is not full, whatever its counters
+    /// say.
     pub fn retire(&self, full_count: &AtomicU32) {
         if self.full.swap(false, Ordering::AcqRel) {
             full_count.fetch_sub(1, Ordering::AcqRel);

@@ -78,9 +78,7 @@ impl Definition {
     pub fn is_final(&self, status: u16) -> bool {
         self.final_statuses.contains(&status)
     }
-}
 
-impl Definition {
     /// Whether events are taken in for it now: it is enabled, or keeps them for then.
     pub fn takes_events(&self) -> bool {
         self.ledger.status() == WebhookStatus::Active || self.while_disabled == WhileDisabled::Keep

@@ -6,27 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The documentation's configuration.
-const SAMPLE: &str = r#"[webhooks]
-enabled = true
-max_webhooks = 1000
-max_batch_size = 100
-batch_interval_ms = 1000
-
-[webhooks.delivery]
-timeout_ms = 5000
-max_retries = 3
-retry_delay_ms = 1000
-backoff_multiplier = 2.0
-max_retry_delay_ms = 60000
-
-[webhooks.queue]
-max_pending = 10000
-persistence = true
-
-[webhooks.security]
-verify_ssl = true
-allowed_hosts = []  # Empty = all allowed
-"#;
+const SAMPLE: &str = include_str!("../data/specification.toml");
 
 fn file(name: &str, text: &str) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);

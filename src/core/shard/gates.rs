@@ -15,10 +15,11 @@ use super::load::Load;
 use crate::base::time::{Now, Tick};
 use crate::core::failure::Failure;
 use crate::core::http::response::{Response, RetryAfter};
+use crate::core::ledger::BreakerState;
 use hashbrown::HashMap;
 use slab::Slab;
 
-const STATUS_TOO_MANY_REQUESTS: u16 = 429;
+pub(super) const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 const STATUS_UNAVAILABLE: u16 = 503;
 
 /// One endpoint's gate.
@@ -34,6 +35,8 @@ struct Gate {
     breaker: Breaker,
     /// What both together allow, as it is kept at the pools.
     admission: Admission,
+    /// What was told of it last to whoever asks.
+    told: (BreakerState, u64),
 }
 
 impl Gate {
@@ -42,6 +45,11 @@ impl Gate {
             _ if self.hold_until > now => Admission::Shut,
             admission => admission,
         }
+    }
+
+    /// What there is to tell of it.
+    fn reading(&self) -> (BreakerState, u64) {
+        (self.breaker.reading(), self.hold_until_us)
     }
 }
 
@@ -66,6 +74,7 @@ impl Gates {
                 hold_until_us: 0,
                 breaker: Breaker::default(),
                 admission: Admission::Free,
+                told: (BreakerState::Closed, 0),
             })
         })
     }
@@ -211,10 +220,16 @@ impl Shard {
         for &pool in &state.pools {
             self.endpoints[pool].admission = admission;
         }
+        // Each failure comes here: only what is news goes round the webhooks.
+        let (breaker, hold_until_us) = state.reading();
+        if std::mem::replace(&mut state.told, (breaker, hold_until_us)) == (breaker, hold_until_us)
+        {
+            return;
+        }
         for webhook in self.webhooks.iter().flatten() {
             if self.endpoints[webhook.endpoint].gate == gate {
                 let reading = webhook.definition.ledger.gate(self.config.worker);
-                reading.set(state.breaker.reading(), state.hold_until_us);
+                reading.set(breaker, hold_until_us);
             }
         }
     }
@@ -223,8 +238,8 @@ impl Shard {
     pub(super) fn publish_gate(&self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let state = &self.gates.gates[self.endpoints[webhook.endpoint].gate];
-        let reading = webhook.definition.ledger.gate(self.config.worker);
-        reading.set(state.breaker.reading(), state.hold_until_us);
+        let (breaker, hold_until_us) = state.reading();
+        webhook.definition.ledger.gate(self.config.worker).set(breaker, hold_until_us);
     }
 
     /// Endpoints that asked for a pause, or have broken down, are the same after a breakdown of

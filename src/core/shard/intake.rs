@@ -122,12 +122,13 @@ impl Shard {
         lines.clear();
         format.write_event(times, body, lines, id, name, event);
         if sequence {
-            // A record of its own: the numbers are this webhook's.
             self.write_number(slot, event.stamp.key_hash);
-            return self.add_record(now, id, format, event);
         }
         let record = self.add_record(now, id, format, event);
-        records.shared[format as usize] = Some(record);
+        // With numbers it is a record of this webhook's own.
+        if !sequence {
+            records.shared[format as usize] = Some(record);
+        }
         record
     }
 

@@ -372,9 +372,6 @@ impl Shard {
     /// that is still used.
     pub(super) fn remove_lane(&mut self, lane: u32) -> u64 {
         let ended = self.end_lane(lane);
-        if ended.state == LaneState::Waiting {
-            self.forget_timer();
-        }
         let (mut count, mut next) = (0, ended.head);
         while next != NONE {
             let delivery = self.deliveries.remove(next as usize);
@@ -387,6 +384,9 @@ impl Shard {
 
     pub(super) fn end_lane(&mut self, lane: u32) -> Lane {
         let ended = self.lanes.remove(lane as usize);
+        if ended.state == LaneState::Waiting {
+            self.forget_timer();
+        }
         if let Ok(entry) = self.lane_index.find_entry(ended.key.hash(), |&known| known == lane) {
             entry.remove();
         }

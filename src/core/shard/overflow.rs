@@ -150,12 +150,10 @@ impl Shard {
         self.unchain(lane, before, delivery);
         match self.lanes[lane as usize].head() {
             NONE => {
-                if !is_ready {
-                    // Its retry's timer is for nothing.
-                    self.forget_timer();
+                let ended = self.end_lane(lane);
+                if ended.state == LaneState::Waiting {
+                    self.note_unblocked(ended.key.slot, 1);
                 }
-                self.make_ready(lane);
-                self.end_lane(lane);
             }
             _ if is_ready => self.ready_at_front(now, lane),
             _ => {}

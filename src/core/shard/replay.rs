@@ -34,7 +34,7 @@ impl Shard {
                     lines: written.lines.to_vec(),
                 },
                 worker: self.config.worker,
-                attempts: last.attempts,
+                attempts: last.attempts(),
                 status: last.status,
                 failure: last.failure,
                 reason,

@@ -2,9 +2,9 @@
 
 use super::breaker::is_breakdown;
 use super::connections::{ConnectionId, Job};
+use super::gates::STATUS_TOO_MANY_REQUESTS;
 use super::lanes::EventRecord;
 use super::load::Load;
-use super::measures::Measured;
 use super::{Action, Shard};
 use crate::base::id::EventId;
 use crate::base::time::{Now, Tick};
@@ -75,15 +75,32 @@ enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     verdict: Verdict,
-    /// Attempts made and counted, this one included if it counts.
-    pub(super) attempts: u32,
+    /// Attempts that were made and counted before.
+    before: u32,
     pub(super) status: Option<u16>,
     pub(super) failure: Option<Failure>,
-    latency_us: u64,
+    pub(super) began: Tick,
+    pub(super) latency_us: u64,
+}
+
+impl Ended {
+    /// Whether it counts as an attempt.
+    pub(super) fn counts(&self) -> bool {
+        self.verdict != Verdict::Gone
+    }
+
+    /// Whether it was not the first that counts.
+    pub(super) fn is_retry(&self) -> bool {
+        self.before > 0
+    }
+
+    /// Attempts made and counted, this one included if it counts.
+    pub(super) fn attempts(&self) -> u32 {
+        self.before + u32::from(self.counts())
+    }
 }
 
 const STATUS_GONE: u16 = 410;
-const STATUS_TOO_MANY_REQUESTS: u16 = 429;
 
 /// Why an answer is a failure, if it is one: success is 200 to 299, nothing else.
 fn failure_of(outcome: &Result<Response, Failure>) -> Option<Failure> {
@@ -153,33 +170,25 @@ impl Shard {
         let adapts = webhook.adaptive.is_some();
         let failure = failure_of(outcome);
         let wish = outcome.as_ref().ok().and_then(|response| response.wish);
-        let verdict = match failure {
-            None => Verdict::Delivered,
-            Some(Failure::Status(STATUS_GONE)) => Verdict::Gone,
-            Some(_) if wish == Some(DeliveryWish::Disable) => Verdict::Gone,
-            Some(_) if wish == Some(DeliveryWish::AbortMessage) => Verdict::Dead,
-            Some(Failure::Status(status)) if webhook.definition.is_final(status) => Verdict::Dead,
-            Some(_) if self.load_attempts(load) < retries => Verdict::Again,
-            Some(_) => Verdict::Dead,
+        let before = self.load_attempts(load);
+        let ended = Ended {
+            verdict: self.verdict(slot, failure, wish, before),
+            before,
+            status: outcome.as_ref().ok().map(|response| response.status),
+            failure,
+            began: began.at,
+            latency_us: now.tick.since_us(began.at),
         };
-        let is_retry = self.load_attempts(load) > 0;
-        if verdict != Verdict::Gone {
+        let (verdict, attempts) = (ended.verdict, ended.attempts());
+        if ended.counts() {
             self.count_attempt(load);
         }
-        let attempts = self.load_attempts(load);
-        let status = outcome.as_ref().ok().map(|response| response.status);
-        let latency_us = now.tick.since_us(began.at);
-        if let Some(pressed) = adapts.then(|| is_pressed(outcome)) {
-            self.adapt_window(now.tick, slot, latency_us, pressed);
+        if adapts {
+            self.adapt_window(now.tick, slot, ended.latency_us, is_pressed(outcome));
         }
-        let ended = Ended { verdict, attempts, status, failure, latency_us };
-        self.log_attempt(now, load, ended, snippet);
-        let counted = verdict != Verdict::Gone;
-        self.measure(
-            load,
-            &Measured { began: began.at, now: now.tick, failure, is_retry, counted },
-        );
-        self.count_outcome(slot, verdict, self.load_deliveries(load), latency_us);
+        self.log_attempt(now, slot, load, &ended, snippet);
+        self.measure(now.tick, slot, load, &ended);
+        self.count_outcome(slot, verdict, self.load_deliveries(load), ended.latency_us);
         if let (Verdict::Dead, Some(failure)) = (verdict, failure) {
             let reason = match wish {
                 Some(DeliveryWish::AbortMessage) => DeadReason::Aborted,
@@ -208,9 +217,29 @@ impl Shard {
         self.list_webhook(slot);
     }
 
+    /// What becomes of a load after an attempt, with `before` counted before.
+    fn verdict(
+        &self,
+        slot: u32,
+        failure: Option<Failure>,
+        wish: Option<DeliveryWish>,
+        before: u32,
+    ) -> Verdict {
+        let Some(failure) = failure else { return Verdict::Delivered };
+        let Some(webhook) = &self.webhooks[slot as usize] else { return Verdict::Dead };
+        let definition = &webhook.definition;
+        match (failure, wish) {
+            (Failure::Status(STATUS_GONE), _) | (_, Some(DeliveryWish::Disable)) => Verdict::Gone,
+            (_, Some(DeliveryWish::AbortMessage)) => Verdict::Dead,
+            (Failure::Status(status), _) if definition.is_final(status) => Verdict::Dead,
+            _ if before < definition.retry.retries => Verdict::Again,
+            _ => Verdict::Dead,
+        }
+    }
+
     /// Writes an attempt into the delivery log.
-    fn log_attempt(&self, now: Now, load: Load, ended: Ended, snippet: &[u8]) {
-        let Some(webhook) = &self.webhooks[self.load_slot(load) as usize] else { return };
+    fn log_attempt(&self, now: Now, slot: u32, load: Load, ended: &Ended, snippet: &[u8]) {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let ledger = &webhook.definition.ledger;
         let batch = self.batch_ref(load);
         // One record stands for a batch, but of what is given up each must be found.
@@ -218,7 +247,7 @@ impl Shard {
         let mut log = ledger.log(self.config.worker);
         for delivery in self.load_chain(load).take(each) {
             let event = &self.events[self.deliveries[delivery as usize].event as usize];
-            log.record(&self.attempt_record(now, event, batch, &ended), event.key(), snippet);
+            log.record(&self.attempt_record(now, event, batch, ended), event.key(), snippet);
         }
         if ended.verdict == Verdict::Delivered {
             ledger.delivered_at(now.unix_us);
@@ -237,7 +266,7 @@ impl Shard {
             batch,
             event: event.kind,
             key: Vec::new(),
-            attempt: ended.attempts.max(1),
+            attempt: ended.attempts().max(1),
             outcome: match ended.verdict {
                 Verdict::Delivered => DeliveryOutcome::Ok,
                 Verdict::Again | Verdict::Gone => DeliveryOutcome::Failed,

@@ -31,7 +31,8 @@ pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Tick, Due)>>,
     exchange: Option<Tick>,
     idle: Option<Tick>,
-    /// Entries of the heap, at least, whose lane is gone.
+    /// Lanes that went while they waited since the heap was swept: at most so many of its entries
+    /// are for nothing.
     stale: usize,
 }
 

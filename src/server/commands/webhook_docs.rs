@@ -72,8 +72,8 @@ const RETRY_BACKOFF: Argument = oneof(
 const TIMEOUT: Argument = option("milliseconds", "TIMEOUT", "integer");
 const CONCURRENCY: Argument = option("deliveries", "CONCURRENCY", "integer");
 const PIPELINE: Argument = option("requests", "PIPELINE", "integer");
-const BATCH: Argument =
-    oneof("batch", "BATCH", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const TRUE_FALSE: &[Argument] = &[word("true", "true"), word("false", "false")];
+const BATCH: Argument = oneof("batch", "BATCH", OPTIONAL, TRUE_FALSE);
 const BATCH_SIZE: Argument = option("events", "BATCH_SIZE", "integer");
 const ON_FULL: Argument = oneof(
     "policy",
@@ -96,8 +96,7 @@ const FORMAT: Argument = oneof(
         word("cloudevents-binary", "cloudevents-binary"),
     ],
 );
-const SEQUENCE: Argument =
-    oneof("sequence", "SEQUENCE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const SEQUENCE: Argument = oneof("sequence", "SEQUENCE", OPTIONAL, TRUE_FALSE);
 const TLS_PROFILE: Argument = option("tls-profile", "TLS_PROFILE", "string");
 
 const FINAL_STATUS: Argument = Argument {
@@ -110,8 +109,7 @@ const FINAL_STATUS: Argument = Argument {
 
 const RATE: Argument = option("attempts-per-second", "RATE", "integer");
 
-const ADAPTIVE: Argument =
-    oneof("adaptive", "ADAPTIVE", OPTIONAL, &[word("true", "true"), word("false", "false")]);
+const ADAPTIVE: Argument = oneof("adaptive", "ADAPTIVE", OPTIONAL, TRUE_FALSE);
 const WHILE_DISABLED: Argument = oneof(
     "while-disabled",
     "WHILE_DISABLED",
@@ -119,66 +117,22 @@ const WHILE_DISABLED: Argument = oneof(
     &[word("drop", "drop"), word("keep", "keep")],
 );
 
-const CREATE: &[Argument] = &[
-    NAME,
-    plain("url", "string"),
-    PATTERN,
-    EVENTS,
-    AUTH,
-    HEADER,
-    SECRET,
-    SIGNATURES,
-    RETRIES,
-    RETRY_DELAY,
-    RETRY_BACKOFF,
-    TIMEOUT,
-    CONCURRENCY,
-    PIPELINE,
-    BATCH,
-    BATCH_SIZE,
-    BATCH_INTERVAL,
-    ON_FULL,
-    COALESCE,
-    ORDER,
-    FORMAT,
-    SEQUENCE,
-    FINAL_STATUS,
-    RATE,
-    ADAPTIVE,
-    TLS_PROFILE,
-    WHILE_DISABLED,
-];
+/// What CREATE and UPDATE take: the name, how the URL is given, and the options, with what UPDATE
+/// has beside those of CREATE.
+macro_rules! options {
+    ($url:expr $(, $further:expr)*) => {
+        &[
+            NAME, $url, PATTERN, EVENTS, AUTH, HEADER, SECRET, SIGNATURES, RETRIES, RETRY_DELAY,
+            RETRY_BACKOFF, TIMEOUT, CONCURRENCY, PIPELINE, BATCH, BATCH_SIZE, BATCH_INTERVAL,
+            ON_FULL, COALESCE, ORDER, FORMAT, SEQUENCE, $($further,)* FINAL_STATUS, RATE, ADAPTIVE,
+            TLS_PROFILE, WHILE_DISABLED,
+        ]
+    };
+}
 
-const UPDATE: &[Argument] = &[
-    NAME,
-    option("url", "URL", "string"),
-    PATTERN,
-    EVENTS,
-    AUTH,
-    HEADER,
-    SECRET,
-    SIGNATURES,
-    RETRIES,
-    RETRY_DELAY,
-    RETRY_BACKOFF,
-    TIMEOUT,
-    CONCURRENCY,
-    PIPELINE,
-    BATCH,
-    BATCH_SIZE,
-    BATCH_INTERVAL,
-    ON_FULL,
-    COALESCE,
-    ORDER,
-    FORMAT,
-    SEQUENCE,
-    option("seconds", "GRACE", "integer"),
-    FINAL_STATUS,
-    RATE,
-    ADAPTIVE,
-    TLS_PROFILE,
-    WHILE_DISABLED,
-];
+const CREATE: &[Argument] = options!(plain("url", "string"));
+const UPDATE: &[Argument] =
+    options!(option("url", "URL", "string"), option("seconds", "GRACE", "integer"));
 
 const COUNT: Argument = option("count", "COUNT", "integer");
 const SINCE: Argument = Argument { flags: &[], ..option("since", "SINCE", "string") };

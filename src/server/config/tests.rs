@@ -4,28 +4,7 @@ use super::*;
 use std::collections::HashSet;
 
 /// The specification's sample, with its comment.
-const SAMPLE: &str = r#"
-[webhooks]
-enabled = true
-max_webhooks = 1000
-max_batch_size = 100
-batch_interval_ms = 1000
-
-[webhooks.delivery]
-timeout_ms = 5000
-max_retries = 3
-retry_delay_ms = 1000
-backoff_multiplier = 2.0
-max_retry_delay_ms = 60000
-
-[webhooks.queue]
-max_pending = 10000
-persistence = true
-
-[webhooks.security]
-verify_ssl = true
-allowed_hosts = []  # Empty = all allowed
-"#;
+const SAMPLE: &str = include_str!("../../../tests/data/specification.toml");
 
 /// The settings of a file that is acceptable.
 fn accepted(text: &str) -> ServerSettings {
