@@ -236,7 +236,13 @@ impl Shard {
             client_id: None,
             source_ip: None,
             trace: None,
-            stamp: Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: now.unix_us },
+            stamp: Stamp {
+                key_hash: 0,
+                generation: 0,
+                may_drop: false,
+                timestamp_us: now.unix_us,
+                waiter: 0,
+            },
         };
         let (format, mut body, mut lines) = (definition.format, Vec::new(), Vec::new());
         let times = &mut self.times;
