@@ -400,6 +400,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
+            waiter: 0,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
