@@ -5,12 +5,12 @@ use super::intake::{CameFrom, spread};
 use super::lanes::{EventRecord, LaneKey};
 use super::load::Load;
 use super::settle::Ended;
+use super::webhooks::WebhookState;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::dead_letters::{DeadLetter, DeadReason, KeptPlace};
 use crate::core::journal::{Death, Finish};
-use crate::core::ledger::WebhookStatus;
 use crate::core::replay::{KeptEvent, Replay};
 
 impl Shard {
@@ -60,12 +60,12 @@ impl Shard {
         self.ack_places(number, &forgotten, Finish::Dead);
     }
 
-    fn has_no_room_for_replay(&self, slot: u32) -> bool {
-        let Some(webhook) = &self.webhooks[slot as usize] else { return true };
+    fn has_room_for_replay(&self, slot: u32) -> bool {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return false };
         match self.journal {
             // What it has in the journal goes before.
-            Some(_) => self.must_spill(slot),
-            None => webhook.definition.ledger.has_no_room(),
+            Some(_) => !self.must_spill(slot),
+            None => !webhook.definition.ledger.has_no_room(),
         }
     }
 
@@ -83,13 +83,14 @@ impl Shard {
         let slot = replay.webhook.slot;
         let webhook = self.webhooks.get(slot as usize).and_then(Option::as_ref);
         let webhook = webhook.filter(|webhook| webhook.definition.id == replay.webhook);
-        let ledger = webhook.map(|webhook| &webhook.definition.ledger);
-        let Some(ledger) = ledger.filter(|ledger| ledger.status() == WebhookStatus::Active) else {
+        if !webhook.is_some_and(WebhookState::is_active) {
             self.replays.remove(index as usize);
             return;
-        };
+        }
         let interval_us = replay.interval_us;
-        let next = if self.has_no_room_for_replay(slot) {
+        let has_room = self.has_room_for_replay(slot);
+        let Some(replay) = self.replays.get_mut(index as usize) else { return };
+        let next = if !has_room {
             now.plus_ms(limits::REPLAY_FULL_PAUSE_MS)
         } else {
             if let Some(event) = replay.take_next() {
@@ -109,12 +110,12 @@ impl Shard {
     fn take_up(&mut self, now: Tick, slot: u32, event: KeptEvent) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let (coalesces, ordered) = (webhook.definition.coalesce, webhook.definition.ordered);
+        let number = webhook.definition.number;
         // Its place among the others is the one of an event that is triggered now.
         let order = self.next_id().sequence;
         let key = LaneKey::new(slot, if ordered { event.key_hash } else { spread(order) });
         if coalesces && self.newest_of(key).is_some_and(|newest| !self.is_newer(event.id, newest)) {
             self.count_coalesced(slot, CameFrom::Replay);
-            let number = webhook.definition.number;
             let (id, target, worker) = (event.id, event.target, self.config.worker);
             self.ack_places(number, &[KeptPlace { id, target, worker }], Finish::Coalesced);
             return;
