@@ -298,7 +298,10 @@ mod tests {
     fn one_that_is_larger_than_all_may_be_pushes_no_other_out() {
         let mut letters = letters(DeadLimits { bytes_max: 500, ..DeadLimits::default() }, 2, 100);
         let forgotten = letters.push(letter(9, 600));
-        assert_eq!(forgotten, [KeptPlace { id: EventId { boot: 1, sequence: 9 }, target: 0, worker: 0 }]);
+        assert_eq!(
+            forgotten,
+            [KeptPlace { id: EventId { boot: 1, sequence: 9 }, target: 0, worker: 0 }]
+        );
         assert_eq!(sequences(&letters), [0, 1]);
         assert_eq!(letters.tally().forgotten, 1);
         let mut none = DeadLetters::new(DeadLimits { letters_max: 0, bytes_max: 1000 });

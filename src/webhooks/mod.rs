@@ -5,6 +5,7 @@
 
 mod config;
 mod deliveries;
+mod durable;
 mod engine;
 mod error;
 mod gather;

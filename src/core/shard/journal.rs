@@ -53,12 +53,7 @@ impl Targets {
 
 impl Keeping {
     fn new(journal: Box<dyn Journal>) -> Keeping {
-        Keeping {
-            journal,
-            targets: Targets::default(),
-            was_full: false,
-            flush_is_due: false,
-        }
+        Keeping { journal, targets: Targets::default(), was_full: false, flush_is_due: false }
     }
 }
 
@@ -71,6 +66,11 @@ impl Shard {
         for number in left {
             self.lag_behind(number);
         }
+    }
+
+    /// Whether it does.
+    pub fn keeps_journal(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// Takes the journal over from a shard that broke down.
@@ -247,9 +247,7 @@ impl Shard {
                 self.flush_later(now.tick);
                 true
             }
-            Urgency::Now => {
-                self.journal.as_mut().is_none_or(|keeping| keeping.journal.flush())
-            }
+            Urgency::Now => self.journal.as_mut().is_none_or(|keeping| keeping.journal.flush()),
         }
     }
 

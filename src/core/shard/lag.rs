@@ -5,10 +5,10 @@
 //!
 //! After a restart each webhook that has something left lags in this way.
 
+use super::intake::{CameFrom, spread};
 use super::lanes::{EventRecord, LaneKey, Written};
 use super::webhooks::WebhookState;
 use super::{Action, Shard};
-use super::intake::{CameFrom, spread};
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
@@ -77,11 +77,6 @@ impl Shard {
         }
     }
 
-    /// Whether a webhook lags.
-    pub(super) fn lags(&self, slot: u32) -> bool {
-        self.webhooks[slot as usize].as_ref().is_some_and(|webhook| webhook.lag.is_some())
-    }
-
     /// Whether the next delivery of a webhook has no place in memory.
     pub(super) fn must_spill(&self, slot: u32) -> bool {
         let Some(webhook) = &self.webhooks[slot as usize] else { return false };
@@ -123,8 +118,7 @@ impl Shard {
         let is_full = turns_away && keeping.journal.is_full();
         let ledger = &webhook.definition.ledger;
         let (number, lags) = (webhook.definition.number, webhook.lag.is_some());
-        if (is_full || ledger.is_full())
-            && ledger.update_full_log(&self.shared.full_count, is_full)
+        if (is_full || ledger.is_full()) && ledger.update_full_log(&self.shared.full_count, is_full)
         {
             self.actions.push_back(Action::RoomMade);
         }

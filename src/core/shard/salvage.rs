@@ -29,7 +29,13 @@ impl Shard {
             .filter_map(|(_, delivery)| {
                 let lane = self.lanes.get(delivery.lane as usize)?;
                 let event = self.events.get(delivery.event as usize)?;
-                Some((event.sequence, lane.key, delivery.event, delivery.target, delivery.attempts()))
+                Some((
+                    event.sequence,
+                    lane.key,
+                    delivery.event,
+                    delivery.target,
+                    delivery.attempts(),
+                ))
             })
             .collect();
         left.sort_unstable_by_key(|(sequence, ..)| *sequence);
