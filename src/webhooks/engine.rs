@@ -358,6 +358,7 @@ impl Engine {
         stats.totals =
             stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
+            stats.log = running.durable.as_ref().map(Durable::report);
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
                 stats.doorbells += worker.inbox.rung_by_callers() + worker.inbox.rung_by_ringer();
@@ -710,6 +711,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
         dead_letters: dead.kept,
         dead_forgotten: dead.forgotten,
         dead_cleared: dead.cleared,
+        pending_on_disk: tally.spilled,
     }
 }
 
