@@ -9,11 +9,10 @@ use crate::webhooks::{
     WebhookStats, WebhookUpdate, WhenFull,
 };
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::pin::Pin;
 use std::time::Duration;
+
+pub use crate::base::block_on::block_on;
 
 /// A test delivery under way.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookError>> + Send>>;
@@ -129,49 +128,5 @@ impl Engine for WebhookManager {
 
     fn shutdown(&self, deadline: Duration) -> DrainReport {
         block_on(WebhookManager::shutdown(self, deadline))
-    }
-}
-
-/// Longest sleep between two looks at a future. Its waker ends the sleep; this bound only means
-/// that a wake-up which got lost costs a millisecond and not the server.
-const PARK_MAX: Duration = Duration::from_millis(1);
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Runs `future` on this thread, which sleeps while it waits.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park_timeout(PARK_MAX),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn block_on_waits_for_another_thread() {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let sleeper = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(5));
-            sender.send(7).unwrap();
-        });
-        let value = block_on(std::future::poll_fn(|_| {
-            receiver.try_recv().map_or(Poll::Pending, Poll::Ready)
-        }));
-        assert_eq!(value, 7);
-        sleeper.join().unwrap();
     }
 }

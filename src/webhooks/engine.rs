@@ -2,6 +2,7 @@
 
 mod deliveries;
 
+use super::commit::Waiters;
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -58,6 +59,8 @@ pub(super) struct Engine {
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Callers that wait for the durable log; `None` without persistence.
+    pub(super) waiters: Option<Arc<Waiters>>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -103,7 +106,10 @@ impl Engine {
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
         let (addresses, proxy) = outward.unwrap_or_default();
+        let room = Arc::new(Room::default());
+        let persistent = config.queue.persistence;
         Engine {
+            waiters: persistent.then(|| Arc::new(Waiters::new(room.clone()))),
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
@@ -112,7 +118,7 @@ impl Engine {
             addresses,
             proxy,
             lookup: lookup.map(FakeLookup),
-            room: Arc::new(Room::default()),
+            room,
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
             running: OnceLock::new(),
@@ -362,6 +368,18 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
+        self.offer_with(event, when_full, || Some(0))
+    }
+
+    /// As [`Engine::offer`], for a caller that waits for the event: `waiter` gives its number, if
+    /// somebody wants the event; `None` if there is no room for one more who waits.
+    #[inline]
+    pub(super) fn offer_with(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+        waiter: impl FnOnce() -> Option<u32>,
+    ) -> Result<Admission, WebhookError> {
         let Some(published) = &self.published else {
             return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
         };
@@ -369,7 +387,10 @@ impl Engine {
         if !snapshot.wants(event.event, event.key) {
             return Ok(Admission::Unmatched);
         }
-        self.accept(event, when_full, &snapshot)
+        match waiter() {
+            Some(waiter) => self.accept(event, when_full, &snapshot, waiter),
+            None => Ok(Admission::Full),
+        }
     }
 
     fn accept(
@@ -377,6 +398,7 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
         snapshot: &Snapshot,
+        waiter: u32,
     ) -> Result<Admission, WebhookError> {
         let running = self.running()?;
         if !self.config.enabled {
@@ -400,7 +422,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
-            waiter: 0,
+            waiter,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
@@ -443,6 +465,8 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
+        // What was left in the rings is left for good.
+        self.waiters.iter().for_each(|waiters| waiters.close());
     }
 
     pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
