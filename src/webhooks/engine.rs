@@ -547,9 +547,7 @@ fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
 fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
     let delivery = &config.delivery;
     let wrong = |what: &str| Err(WebhookError::Start(format!("configuration: {what}")));
-    if config.queue.persistence {
-        return wrong("persistence is not available yet; set it to false");
-    }
+    super::persistence::check(&config.queue)?;
     if config.workers.workers > limits::WORKERS_MAX {
         return wrong(&format!("workers must be at most {}", limits::WORKERS_MAX));
     }

@@ -12,6 +12,7 @@ mod gather;
 mod manager;
 mod masking;
 mod options;
+mod persistence;
 mod report;
 mod tls;
 mod trigger;
@@ -38,6 +39,7 @@ pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
+pub use persistence::Fsync;
 pub use report::{
     DeliveryRecord, DrainReport, EngineState, EngineStats, TestReport, WebhookInfo, WebhookStats,
 };
