@@ -3,10 +3,11 @@
 //! A trait, so that the server's tests run against a stub; the one real engine is
 //! [`WebhookManager`].
 
+use super::commit::{self, Commit};
 use crate::webhooks::{
-    Admission, DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineStats,
-    EventRef, ReplayRequest, TestReport, WebhookError, WebhookInfo, WebhookManager, WebhookOptions,
-    WebhookStats, WebhookUpdate, WhenFull,
+    DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineStats, EventRef,
+    ReplayRequest, TestReport, WebhookError, WebhookInfo, WebhookManager, WebhookOptions,
+    WebhookStats, WebhookUpdate,
 };
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,13 +18,16 @@ pub use crate::base::block_on::block_on;
 /// A test delivery under way.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookError>> + Send>>;
 
-/// The engine as the server's thread calls it. Nothing but [`Engine::shutdown`] waits.
+/// The engine as the server's thread calls it. Nothing but [`Engine::shutdown`] and
+/// [`Commit::wait_for`] waits.
 #[allow(missing_docs, reason = "the names and meanings are those of WebhookManager")]
 pub trait Engine: Send {
     /// `Ok(false)`: there is no room in the rings, which the engine empties quickly. A webhook
     /// whose own queue is full counts the event as dropped instead: one endpoint that hangs must
     /// not stop the store. Only one that says `ON_FULL wait` is waited for, while `patient`.
     fn offer(&self, event: &EventRef<'_>, patient: bool) -> Result<bool, WebhookError>;
+    /// For events whose writers wait until the promise of the log holds.
+    fn commit_group(&self) -> Box<dyn Commit>;
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError>;
     fn update(&self, name: &str, update: WebhookUpdate) -> Result<(), WebhookError>;
     fn delete(&self, name: &str) -> Result<(), WebhookError>;
@@ -50,8 +54,11 @@ pub trait Engine: Send {
 
 impl Engine for WebhookManager {
     fn offer(&self, event: &EventRef<'_>, patient: bool) -> Result<bool, WebhookError> {
-        let when_full = if patient { WhenFull::Drop } else { WhenFull::DropNow };
-        Ok(WebhookManager::offer(self, event, when_full)? != Admission::Full)
+        commit::offer(self, event, patient)
+    }
+
+    fn commit_group(&self) -> Box<dyn Commit> {
+        Box::new(WebhookManager::commit_group(self))
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {
