@@ -2,6 +2,7 @@
 
 mod deliveries;
 
+use super::commit::Waiters;
 use super::durable::Durable;
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
@@ -59,6 +60,8 @@ pub(super) struct Engine {
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Callers that wait for the durable log; `None` without persistence.
+    pub(super) waiters: Option<Arc<Waiters>>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -106,7 +109,10 @@ impl Engine {
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
         let (addresses, proxy) = outward.unwrap_or_default();
+        let room = Arc::new(Room::default());
+        let persistent = config.queue.persistence;
         Engine {
+            waiters: persistent.then(|| Arc::new(Waiters::new(room.clone()))),
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
@@ -115,7 +121,7 @@ impl Engine {
             addresses,
             proxy,
             lookup: lookup.map(FakeLookup),
-            room: Arc::new(Room::default()),
+            room,
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
             running: OnceLock::new(),
@@ -373,6 +379,18 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
+        self.offer_with(event, when_full, || Some(0))
+    }
+
+    /// As [`Engine::offer`], for a caller that waits for the event: `waiter` gives its number, if
+    /// somebody wants the event; `None` if there is no room for one more who waits.
+    #[inline]
+    pub(super) fn offer_with(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+        waiter: impl FnOnce() -> Option<u32>,
+    ) -> Result<Admission, WebhookError> {
         let Some(published) = &self.published else {
             return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
         };
@@ -380,7 +398,10 @@ impl Engine {
         if !snapshot.wants(event.event, event.key) {
             return Ok(Admission::Unmatched);
         }
-        self.accept(event, when_full, &snapshot)
+        match waiter() {
+            Some(waiter) => self.accept(event, when_full, &snapshot, waiter),
+            None => Ok(Admission::Full),
+        }
     }
 
     fn accept(
@@ -388,6 +409,7 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
         snapshot: &Snapshot,
+        waiter: u32,
     ) -> Result<Admission, WebhookError> {
         let running = self.running()?;
         if !self.config.enabled {
@@ -411,7 +433,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
-            waiter: 0,
+            waiter,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
@@ -458,14 +480,14 @@ impl Engine {
         if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
             durable.close();
         }
+        // What was left in the rings is left for good.
+        self.waiters.iter().for_each(|waiters| waiters.close());
     }
 
     /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
     fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
-        if !self.config.queue.persistence {
-            return Ok(None);
-        }
-        let durable = Durable::open(&self.config.queue, self.workers, Arc::new(Nobody))?;
+        let Some(waiters) = &self.waiters else { return Ok(None) };
+        let durable = Durable::open(&self.config.queue, self.workers, waiters.clone())?;
         for (_, webhook) in self.registry()?.list() {
             let left = durable.pending_of(webhook.definition.number);
             webhook.definition.ledger.set_unread(left);
@@ -488,11 +510,6 @@ impl Drop for Engine {
             self.join();
         }
     }
-}
-
-struct Nobody;
-impl crate::log::AnswerWaiters for Nobody {
-    fn answer(&self, _: &[u32], _: Result<(), &crate::log::LogError>) {}
 }
 
 enum Fullness {

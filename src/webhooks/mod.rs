@@ -3,6 +3,7 @@
 //! The engine starts its worker threads at the first call that needs them. The futures returned
 //! here can be polled by any executor.
 
+mod commit;
 mod config;
 mod deliveries;
 mod durable;
@@ -31,6 +32,7 @@ pub use crate::metrics::{
     CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
     WebhookMetrics, WorkerMetrics,
 };
+pub use commit::CommitGroup;
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };

@@ -221,7 +221,7 @@ impl Shard {
         if let Some(keeping) = &mut self.journal
             && waiter != 0
         {
-            keeping.journal.not_wanted(waiter);
+            keeping.journal.abandoned(waiter);
         }
     }
 
