@@ -3,6 +3,7 @@
 use super::dead_letters::{DeadLetters, DeadLimits};
 use super::event::WebhookEvent;
 use super::failure::Failure;
+use super::kept::KeptLedger;
 use super::latency::Measures;
 use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
@@ -52,6 +53,11 @@ macro_rules! counters {
             /// Adds a reading of `counters`.
             pub fn add(&mut self, counters: &Counters) {
                 $(self.$name = self.$name.wrapping_add(counters.$name.get());)*
+            }
+
+            /// Adds another reading.
+            pub fn add_tally(&mut self, tally: &Tally) {
+                $(self.$name = self.$name.wrapping_add(tally.$name);)*
             }
         }
     };
@@ -105,6 +111,9 @@ pub enum WebhookStatus {
     Refused = 3,
     /// Nothing but failures for as long as `auto_disable_after_ms` says. Otherwise as after a 410.
     Failing = 4,
+    /// It survived a restart, and the configuration does not accept it any more. Otherwise as after
+    /// a 410.
+    Held = 5,
 }
 
 impl WebhookStatus {
@@ -116,6 +125,7 @@ impl WebhookStatus {
             WebhookStatus::Gone => "disabled (410 gone)",
             WebhookStatus::Refused => "disabled (webhook-delivery header)",
             WebhookStatus::Failing => "disabled (nothing but failures)",
+            WebhookStatus::Held => "disabled (configuration)",
         }
     }
 
@@ -127,6 +137,7 @@ impl WebhookStatus {
             WebhookStatus::Gone => Some("endpoint answered 410 Gone"),
             WebhookStatus::Refused => Some("endpoint answered webhook-delivery: disable"),
             WebhookStatus::Failing => Some("nothing but failures for auto_disable_after_ms"),
+            WebhookStatus::Held => Some("not accepted by the configuration"),
         }
     }
 
@@ -136,7 +147,8 @@ impl WebhookStatus {
             1 => WebhookStatus::Disabled,
             2 => WebhookStatus::Gone,
             3 => WebhookStatus::Refused,
-            _ => WebhookStatus::Failing,
+            4 => WebhookStatus::Failing,
+            _ => WebhookStatus::Held,
         }
     }
 }
@@ -334,6 +346,8 @@ pub struct Ledger {
     failing_since: AtomicU64,
     /// Of all workers: only touched when a delivery is given up, looked at or replayed.
     dead: Mutex<DeadLetters>,
+    /// What was counted before the restart.
+    restored: Tally,
 }
 
 impl Ledger {
@@ -349,7 +363,19 @@ impl Ledger {
             status_since_us: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
             dead: Mutex::new(DeadLetters::new(dead)),
+            restored: Tally::default(),
         }
+    }
+
+    /// This ledger, going on from what was kept before a restart.
+    #[must_use]
+    pub fn restored(mut self, kept: &KeptLedger) -> Self {
+        self.status = AtomicU8::new(kept.status as u8);
+        self.status_since_us = AtomicU64::new(kept.status_since_us.unwrap_or(0));
+        self.last_delivery_us = AtomicU64::new(kept.counters.last_delivery_us.unwrap_or(0));
+        self.restored = kept.counters.tally.finished();
+        self.dead().restore(kept.counters.dead);
+        self
     }
 
     /// Whether the webhook gets deliveries.
@@ -462,9 +488,9 @@ impl Ledger {
         self.pending_max
     }
 
-    /// The sum of the workers' counters.
+    /// The sum of the workers' counters, and of what was restored.
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+        let mut tally = self.restored;
         self.workers.iter().for_each(|part| tally.add(&part.counters));
         tally
     }

@@ -13,6 +13,7 @@ pub mod glob;
 pub mod host_rules;
 pub mod http;
 pub mod json;
+pub mod kept;
 pub mod latency;
 pub mod ledger;
 pub mod matcher;

@@ -210,6 +210,7 @@ impl Settings {
         &self,
         name: &str,
         id: WebhookId,
+        number: u64,
         since_generation: u64,
         ledger: Arc<Ledger>,
         config: &RegistryConfig,
@@ -273,6 +274,7 @@ impl Settings {
             rate: self.rate,
             adaptive: self.adaptive,
             while_disabled: self.while_disabled,
+            number,
         })
     }
 }

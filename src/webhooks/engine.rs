@@ -99,6 +99,7 @@ impl Engine {
                     letters_max: config.queue.max_dead,
                     bytes_max: config.queue.max_dead_bytes,
                 },
+                keeper: None,
             });
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
@@ -771,6 +772,7 @@ impl From<RegistryError> for WebhookError {
             RegistryError::Settings(SettingsError::HostDenied(host)) => {
                 WebhookError::HostDenied(host)
             }
+            RegistryError::NotKept(why) => WebhookError::NotSaved(why),
             other => WebhookError::Invalid(other.to_string()),
         }
     }
