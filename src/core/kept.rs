@@ -50,6 +50,7 @@ impl Tally {
             pending: 0,
             in_flight: 0,
             lanes_blocked: 0,
+            spilled: 0,
             ..*self
         }
     }

@@ -31,6 +31,9 @@ pub struct BatchPolicy {
 pub struct Definition {
     /// Which webhook it is, for as long as the process lives.
     pub id: WebhookId,
+    /// Which webhook it is for good: from 1, given when it is made, and never to another one, also
+    /// after its deletion and after restarts. The log names it so.
+    pub number: u64,
     /// Its name.
     pub name: String,
     /// Where it connects to.
@@ -71,9 +74,6 @@ pub struct Definition {
     pub adaptive: bool,
     /// What becomes of events while it is disabled.
     pub while_disabled: WhileDisabled,
-    /// Which webhook it is for good: from 1, given when it is made, and never to another one, also
-    /// after its deletion and after restarts. The log names it so.
-    pub number: u64,
 }
 
 impl Definition {

@@ -250,6 +250,7 @@ impl Settings {
         let signing = self.signing_key()?;
         Ok(Definition {
             id,
+            number,
             name: name.to_owned(),
             target: Target { endpoint: endpoint.key().clone(), tls_profile },
             head,
@@ -274,7 +275,6 @@ impl Settings {
             rate: self.rate,
             adaptive: self.adaptive,
             while_disabled: self.while_disabled,
-            number,
         })
     }
 }

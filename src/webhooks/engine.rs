@@ -2,6 +2,8 @@
 
 mod deliveries;
 
+use super::durable::Durable;
+use super::lasting::{self, Saver};
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -44,7 +46,7 @@ use std::time::Duration;
 pub(super) struct Engine {
     pub(super) config: WebhookConfig,
     workers: usize,
-    registry: Result<Registry, WebhookError>,
+    registry: Result<Arc<Registry>, WebhookError>,
     pub(super) published: Option<Arc<Published>>,
     pub(super) shared: Arc<Shared>,
     /// Where webhooks may lead.
@@ -58,6 +60,8 @@ pub(super) struct Engine {
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Saves what workers decide, if webhooks survive restarts.
+    _saver: Option<Saver>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -75,6 +79,8 @@ pub(super) struct Running {
     pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
+    /// The durable log, with persistence.
+    pub(super) durable: Option<Durable>,
 }
 
 impl Engine {
@@ -87,6 +93,7 @@ impl Engine {
         let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
         let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
         let registry = outward.clone().and_then(|(addresses, proxy)| {
+            let lasting = lasting::open(&config.queue)?;
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
@@ -99,10 +106,17 @@ impl Engine {
                     letters_max: config.queue.max_dead,
                     bytes_max: config.queue.max_dead_bytes,
                 },
-                keeper: None,
+                keeper: lasting.keeper.clone(),
             });
-            registry.map_err(|error| WebhookError::Start(error.to_string()))
+            let registry = registry.map_err(|error| WebhookError::Start(error.to_string()))?;
+            lasting.restore(&registry)?;
+            Ok(Arc::new(registry))
         });
+        let saver = registry.clone().and_then(|registry| Saver::start_for(&config.queue, registry));
+        let (registry, saver) = match saver {
+            Ok(saver) => (registry, saver),
+            Err(error) => (Err(error), None),
+        };
         let (addresses, proxy) = outward.unwrap_or_default();
         Engine {
             config,
@@ -119,11 +133,12 @@ impl Engine {
             running: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
+            _saver: saver,
         }
     }
 
     pub(super) fn registry(&self) -> Result<&Registry, WebhookError> {
-        self.registry.as_ref().map_err(Clone::clone)
+        self.registry.as_deref().map_err(Clone::clone)
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -163,7 +178,9 @@ impl Engine {
             None => Resolver::start(),
         };
         let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
-        let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
+        let durable = self.open_log()?;
+        let boot = durable.as_ref().map_or_else(random::boot_id, Durable::boot);
+        let ringer_slot = Arc::new(OnceLock::new());
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
         for worker in 0..self.workers {
@@ -194,6 +211,7 @@ impl Engine {
                 },
                 ring_events: self.config.queue.ring_events,
                 ringer: ringer_slot.clone(),
+                journal: durable.as_ref().and_then(|durable| durable.journal(worker)),
             };
             let (shared, thread) = worker::start(parts).map_err(|error| {
                 workers.iter().for_each(|worker: &Arc<WorkerShared>| worker.control(Control::Stop));
@@ -202,12 +220,15 @@ impl Engine {
             workers.push(shared);
             threads.push(thread);
         }
+        if let Some(durable) = &durable {
+            durable.connect(&workers, &self.hasher).map_err(|error| fail(&error))?;
+        }
         let inboxes = workers.iter().map(|worker| worker.inbox.clone()).collect();
         let (ringer, thread) = ringer::start(inboxes).map_err(|error| fail(&error))?;
         let _ = ringer_slot.set(ringer.clone());
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
-        Ok(Running { workers, ringer, driver })
+        Ok(Running { workers, ringer, driver, durable })
     }
 
     pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
@@ -305,6 +326,7 @@ impl Engine {
 
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
+        webhook.check_not_held()?;
         let running = self.running()?;
         let masking = self.masking(&webhook.settings);
         let (sender, receiver) = oneshot();
@@ -335,7 +357,7 @@ impl Engine {
         let mut stats =
             EngineStats { active_webhooks: active.count() as u64, ..EngineStats::default() };
         stats.total_webhooks = webhooks.len() as u64;
-        let mut tally = Tally::default();
+        let mut tally = self.registry().map(Registry::restored).unwrap_or_default();
         for totals in &self.shared.totals {
             tally.add(&totals.deliveries);
             stats.connections_opened += totals.connections_opened.get();
@@ -343,6 +365,7 @@ impl Engine {
             stats.worker_restarts += totals.restarts.get();
             stats.events_abandoned += totals.events_abandoned.get();
         }
+        tally.add_unread(self.shared.unread.load(Ordering::Relaxed));
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
         let dead = webhooks.iter().map(|(_, webhook)| webhook.definition.ledger.dead().tally());
@@ -401,6 +424,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
+            waiter: 0,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
@@ -443,6 +467,26 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
+        // After the workers, which hand their last acks over when they end.
+        if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
+            durable.close();
+        }
+        // What they counted last. The saver says so in the log if it fails for long.
+        let _ = self.registry().map(Registry::save);
+    }
+
+    /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
+    fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
+        if !self.config.queue.persistence {
+            return Ok(None);
+        }
+        let durable = Durable::open(&self.config.queue, self.workers, Arc::new(Nobody))?;
+        for (_, webhook) in self.registry()?.list() {
+            let left = durable.pending_of(webhook.definition.number);
+            webhook.definition.ledger.set_unread(left);
+            self.shared.unread.fetch_add(left, Ordering::Relaxed);
+        }
+        Ok(Some(durable))
     }
 
     pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
@@ -459,6 +503,11 @@ impl Drop for Engine {
             self.join();
         }
     }
+}
+
+struct Nobody;
+impl crate::log::AnswerWaiters for Nobody {
+    fn answer(&self, _: &[u32], _: Result<(), &crate::log::LogError>) {}
 }
 
 enum Fullness {
@@ -726,6 +775,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         adaptive: settings.adaptive,
         window: ledger.window(),
         tls_profile: settings.tls_profile.clone(),
+        held: webhook.held.as_ref().map(|held| held.why.to_string()),
     }
 }
 

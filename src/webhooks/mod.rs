@@ -5,9 +5,11 @@
 
 mod config;
 mod deliveries;
+mod durable;
 mod engine;
 mod error;
 mod gather;
+mod lasting;
 mod manager;
 mod masking;
 mod options;
