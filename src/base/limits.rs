@@ -247,3 +247,6 @@ pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
 pub const TRACESTATE_BYTES_MAX: usize = 512;
 /// Most members of a `tracestate` that is passed on.
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+
+/// Callers of an engine that wait for the durable log at once. Those beyond wait for a place first.
+pub const COMMIT_WAITERS_MAX: usize = 1 << 20;

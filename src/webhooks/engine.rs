@@ -2,6 +2,7 @@
 
 mod deliveries;
 
+use super::commit::Waiters;
 use super::durable::Durable;
 use super::lasting::{self, Saver};
 use super::masking::Masking;
@@ -60,6 +61,8 @@ pub(super) struct Engine {
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Callers that wait for the durable log; `None` without persistence.
+    pub(super) waiters: Option<Arc<Waiters>>,
     /// Saves what workers decide, if webhooks survive restarts.
     _saver: Option<Saver>,
 }
@@ -118,7 +121,10 @@ impl Engine {
             Err(error) => (Err(error), None),
         };
         let (addresses, proxy) = outward.unwrap_or_default();
+        let room = Arc::new(Room::default());
+        let persistent = config.queue.persistence;
         Engine {
+            waiters: persistent.then(|| Arc::new(Waiters::new(room.clone()))),
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
@@ -127,7 +133,7 @@ impl Engine {
             addresses,
             proxy,
             lookup: lookup.map(FakeLookup),
-            room: Arc::new(Room::default()),
+            room,
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
             running: OnceLock::new(),
@@ -372,6 +378,7 @@ impl Engine {
         stats.totals =
             stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
+            stats.log = running.durable.as_ref().map(Durable::report);
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
                 stats.doorbells += worker.inbox.rung_by_callers() + worker.inbox.rung_by_ringer();
@@ -386,6 +393,18 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
+        self.offer_with(event, when_full, || Some(0))
+    }
+
+    /// As [`Engine::offer`], for a caller that waits for the event: `waiter` gives its number, if
+    /// somebody wants the event; `None` if there is no room for one more who waits.
+    #[inline]
+    pub(super) fn offer_with(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+        waiter: impl FnOnce() -> Option<u32>,
+    ) -> Result<Admission, WebhookError> {
         let Some(published) = &self.published else {
             return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
         };
@@ -393,7 +412,10 @@ impl Engine {
         if !snapshot.wants(event.event, event.key) {
             return Ok(Admission::Unmatched);
         }
-        self.accept(event, when_full, &snapshot)
+        match waiter() {
+            Some(waiter) => self.accept(event, when_full, &snapshot, waiter),
+            None => Ok(Admission::Full),
+        }
     }
 
     fn accept(
@@ -401,6 +423,7 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
         snapshot: &Snapshot,
+        waiter: u32,
     ) -> Result<Admission, WebhookError> {
         let running = self.running()?;
         if !self.config.enabled {
@@ -424,7 +447,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
-            waiter: 0,
+            waiter,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
@@ -471,16 +494,16 @@ impl Engine {
         if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
             durable.close();
         }
+        // What was left in the rings is left for good.
+        self.waiters.iter().for_each(|waiters| waiters.close());
         // What they counted last. The saver says so in the log if it fails for long.
         let _ = self.registry().map(Registry::save);
     }
 
     /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
     fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
-        if !self.config.queue.persistence {
-            return Ok(None);
-        }
-        let durable = Durable::open(&self.config.queue, self.workers, Arc::new(Nobody))?;
+        let Some(waiters) = &self.waiters else { return Ok(None) };
+        let durable = Durable::open(&self.config.queue, self.workers, waiters.clone())?;
         for (_, webhook) in self.registry()?.list() {
             let left = durable.pending_of(webhook.definition.number);
             webhook.definition.ledger.set_unread(left);
@@ -503,11 +526,6 @@ impl Drop for Engine {
             self.join();
         }
     }
-}
-
-struct Nobody;
-impl crate::log::AnswerWaiters for Nobody {
-    fn answer(&self, _: &[u32], _: Result<(), &crate::log::LogError>) {}
 }
 
 enum Fullness {
@@ -726,6 +744,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
         dead_letters: dead.kept,
         dead_forgotten: dead.forgotten,
         dead_cleared: dead.cleared,
+        pending_on_disk: tally.spilled,
     }
 }
 

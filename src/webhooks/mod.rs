@@ -3,6 +3,7 @@
 //! The engine starts its worker threads at the first call that needs them. The futures returned
 //! here can be polled by any executor.
 
+mod commit;
 mod config;
 mod deliveries;
 mod durable;
@@ -32,6 +33,7 @@ pub use crate::metrics::{
     CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
     WebhookMetrics, WorkerMetrics,
 };
+pub use commit::CommitGroup;
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
@@ -43,6 +45,7 @@ pub use persistence::Fsync;
 #[cfg(feature = "server")]
 pub(crate) use persistence::check_files;
 pub use report::{
-    DeliveryRecord, DrainReport, EngineState, EngineStats, TestReport, WebhookInfo, WebhookStats,
+    DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
+    WebhookInfo, WebhookStats,
 };
 pub use trigger::WebhookTrigger;

@@ -28,15 +28,15 @@ impl Drop for Folder {
     }
 }
 
-fn config(fsync: Fsync, workers: usize) -> LogConfig {
+pub fn config(fsync: Fsync, workers: usize) -> LogConfig {
     LogConfig { fsync, segment_bytes: 64 * 1024, disk_bytes_max: 1 << 30, workers }
 }
 
-fn on(disk: &RecordingDisk, config: &LogConfig) -> DurableLog {
+pub fn on(disk: &RecordingDisk, config: &LogConfig) -> DurableLog {
     DurableLog::open_on(Arc::new(disk.clone()), config, &mut |_| {}).unwrap()
 }
 
-fn event<'a>(id: EventId, body: &'a [u8], targets: &'a [u64]) -> LogEvent<'a> {
+pub fn event<'a>(id: EventId, body: &'a [u8], targets: &'a [u64]) -> LogEvent<'a> {
     let (kind, key) = (WebhookEvent::Set, b"key".as_slice());
     LogEvent { id, kind, database: 0, timestamp_us: 1, key, body, targets }
 }
@@ -45,7 +45,7 @@ fn mark(id: EventId, target: u16, webhook: u64) -> Mark {
     Mark { id, webhook, target, value: Finish::Delivered as u16 }
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
@@ -64,7 +64,7 @@ fn append(appender: &mut Appender, number: u64, body: &[u8], targets: &[u64]) ->
 }
 
 /// The ids that an engine would find in `files`.
-fn found_in(files: &Files) -> Vec<EventId> {
+pub fn found_in(files: &Files) -> Vec<EventId> {
     let log = on(&RecordingDisk::with(files), &config(Fsync::No, 2));
     read_all(&log)
 }
@@ -108,16 +108,16 @@ fn an_answer_means_what_fsync_says() {
 
 /// A disk whose writes and syncs wait for a gate.
 #[derive(Clone)]
-struct GatedDisk(RecordingDisk, Arc<(Mutex<bool>, Condvar)>);
+pub struct GatedDisk(RecordingDisk, Arc<(Mutex<bool>, Condvar)>);
 
 struct GatedFile(Box<dyn DiskFile>, Arc<(Mutex<bool>, Condvar)>);
 
 impl GatedDisk {
-    fn new() -> GatedDisk {
+    pub fn new() -> GatedDisk {
         GatedDisk(RecordingDisk::default(), Arc::new((Mutex::new(true), Condvar::new())))
     }
 
-    fn open_gate(&self, open: bool) {
+    pub fn open_gate(&self, open: bool) {
         *self.1.0.lock().unwrap() = open;
         self.1.1.notify_all();
     }

@@ -4,7 +4,7 @@ use super::fetcher::Request;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::core::journal::{Death, Fetch, Journal, LogEvent, Lost, Mark, Urgency};
-use crate::log::{AnswerWaiters, Appender, LogReader, Pressure};
+use crate::log::{AnswerWaiters, Appender, LogError, LogReader, Pressure};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -117,6 +117,10 @@ impl Journal for LogJournal {
 
     fn not_wanted(&mut self, waiter: u32) {
         self.answerer.answer_one(waiter, Ok(()));
+    }
+
+    fn abandoned(&mut self, waiter: u32) {
+        self.answerer.answer_one(waiter, Err(&LogError::Abandoned));
     }
 
     fn urgency(&self) -> Urgency {
