@@ -42,6 +42,8 @@ pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
 pub use persistence::Fsync;
+#[cfg(feature = "server")]
+pub(crate) use persistence::check_files;
 pub use report::{
     DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
     WebhookInfo, WebhookStats,
