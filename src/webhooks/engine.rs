@@ -3,6 +3,7 @@
 mod deliveries;
 
 use super::commit::Waiters;
+use super::durable::Durable;
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -78,6 +79,8 @@ pub(super) struct Running {
     pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
+    /// The durable log, with persistence.
+    pub(super) durable: Option<Durable>,
 }
 
 impl Engine {
@@ -168,7 +171,9 @@ impl Engine {
             None => Resolver::start(),
         };
         let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
-        let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
+        let durable = self.open_log()?;
+        let boot = durable.as_ref().map_or_else(random::boot_id, Durable::boot);
+        let ringer_slot = Arc::new(OnceLock::new());
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
         for worker in 0..self.workers {
@@ -199,6 +204,7 @@ impl Engine {
                 },
                 ring_events: self.config.queue.ring_events,
                 ringer: ringer_slot.clone(),
+                journal: durable.as_ref().and_then(|durable| durable.journal(worker)),
             };
             let (shared, thread) = worker::start(parts).map_err(|error| {
                 workers.iter().for_each(|worker: &Arc<WorkerShared>| worker.control(Control::Stop));
@@ -207,12 +213,15 @@ impl Engine {
             workers.push(shared);
             threads.push(thread);
         }
+        if let Some(durable) = &durable {
+            durable.connect(&workers, &self.hasher).map_err(|error| fail(&error))?;
+        }
         let inboxes = workers.iter().map(|worker| worker.inbox.clone()).collect();
         let (ringer, thread) = ringer::start(inboxes).map_err(|error| fail(&error))?;
         let _ = ringer_slot.set(ringer.clone());
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
-        Ok(Running { workers, ringer, driver })
+        Ok(Running { workers, ringer, driver, durable })
     }
 
     pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
@@ -348,6 +357,7 @@ impl Engine {
             stats.worker_restarts += totals.restarts.get();
             stats.events_abandoned += totals.events_abandoned.get();
         }
+        tally.add_unread(self.shared.unread.load(Ordering::Relaxed));
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
         let dead = webhooks.iter().map(|(_, webhook)| webhook.definition.ledger.dead().tally());
@@ -465,8 +475,24 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
-        // What was left in the rings is left for good.
+        // After the workers, which hand their last acks over when they end.
+        if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
+            durable.close();
+        }
+        // After the log: what was left in the rings is left for good.
         self.waiters.iter().for_each(|waiters| waiters.close());
+    }
+
+    /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
+    fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
+        let Some(waiters) = self.waiters.clone() else { return Ok(None) };
+        let durable = Durable::open(&self.config.queue, self.workers, waiters)?;
+        for (_, webhook) in self.registry()?.list() {
+            let left = durable.pending_of(webhook.definition.number);
+            webhook.definition.ledger.set_unread(left);
+            self.shared.unread.fetch_add(left, Ordering::Relaxed);
+        }
+        Ok(Some(durable))
     }
 
     pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {

@@ -6,6 +6,7 @@
 mod commit;
 mod config;
 mod deliveries;
+mod durable;
 mod engine;
 mod error;
 mod gather;
