@@ -207,7 +207,7 @@ pub trait Journal: Debug + Send {
     /// An event that somebody waits for is for no webhook.
     fn not_wanted(&mut self, waiter: u32);
 
-    /// An event that somebody waits for was given up before it was written down.
+    /// An event that somebody waits for was given up: it broke the shard twice.
     fn abandoned(&mut self, waiter: u32);
 
     /// How urgent [`Journal::flush`] is.

@@ -364,6 +364,7 @@ impl Engine {
         stats.totals =
             stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
+            stats.log = running.durable.as_ref().map(Durable::report);
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
                 stats.doorbells += worker.inbox.rung_by_callers() + worker.inbox.rung_by_ringer();
@@ -479,14 +480,14 @@ impl Engine {
         if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
             durable.close();
         }
-        // After the log: what was left in the rings is left for good.
+        // What was left in the rings is left for good.
         self.waiters.iter().for_each(|waiters| waiters.close());
     }
 
     /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
     fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
-        let Some(waiters) = self.waiters.clone() else { return Ok(None) };
-        let durable = Durable::open(&self.config.queue, self.workers, waiters)?;
+        let Some(waiters) = &self.waiters else { return Ok(None) };
+        let durable = Durable::open(&self.config.queue, self.workers, waiters.clone())?;
         for (_, webhook) in self.registry()?.list() {
             let left = durable.pending_of(webhook.definition.number);
             webhook.definition.ledger.set_unread(left);
@@ -727,6 +728,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
         dead_letters: dead.kept,
         dead_forgotten: dead.forgotten,
         dead_cleared: dead.cleared,
+        pending_on_disk: tally.spilled,
     }
 }
 

@@ -42,6 +42,7 @@ pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
 pub use persistence::Fsync;
 pub use report::{
-    DeliveryRecord, DrainReport, EngineState, EngineStats, TestReport, WebhookInfo, WebhookStats,
+    DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
+    WebhookInfo, WebhookStats,
 };
 pub use trigger::WebhookTrigger;

@@ -156,6 +156,7 @@ const STATS: WebhookStats = WebhookStats {
     dead_letters: 2,
     dead_forgotten: 1,
     dead_cleared: 0,
+    pending_on_disk: 0,
 };
 
 const DEAD_LETTER: DeadLetterRecord = DeadLetterRecord {

@@ -12,11 +12,11 @@
 mod fetcher;
 mod journal;
 
-use super::{QueueConfig, WebhookError};
+use super::{LogReport, LogState, QueueConfig, WebhookError};
 use crate::base::hash::KeyHasher;
 use crate::core::journal::Journal;
 use crate::io::worker::WorkerShared;
-use crate::log::{AnswerWaiters, DurableLog, LogConfig, LogReader, LogStatus, Progress};
+use crate::log::{AnswerWaiters, DurableLog, LogConfig, LogReader, Pressure, Progress};
 use fetcher::{Fetcher, Request};
 use journal::LogJournal;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Durable {
     log: DurableLog,
     reader: LogReader,
+    disk_bytes_max: u64,
     answerer: Arc<dyn AnswerWaiters>,
     requests: Sender<Request>,
     /// Until the fetcher starts.
@@ -86,6 +87,7 @@ impl Durable {
         Ok(Durable {
             log,
             reader,
+            disk_bytes_max: config.max_disk_bytes,
             answerer,
             requests,
             asked: Mutex::new(Some(asked)),
@@ -105,8 +107,24 @@ impl Durable {
     }
 
     /// How the log is.
-    pub(super) fn status(&self) -> LogStatus {
-        self.log.status()
+    pub(super) fn report(&self) -> LogReport {
+        let status = self.log.status();
+        LogReport {
+            state: match self.log.pressure() {
+                Pressure::None => LogState::Ok,
+                Pressure::Full => LogState::Full,
+                Pressure::Failed => LogState::Failed,
+            },
+            trouble: status.trouble.map(|error| error.to_string()),
+            disk_bytes: status.disk_bytes,
+            disk_bytes_max: self.disk_bytes_max,
+            segments: status.segments,
+            unfinished: status.pending,
+            bytes_written: status.counters.bytes,
+            syncs: status.counters.syncs,
+            write_errors: status.counters.write_errors,
+            groups_refused: status.batches_refused_full + status.batches_refused_failed,
+        }
     }
 
     /// The journal of `worker`; once.
