@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "server")]
 #[path = "support/server.rs"]
 mod server;
 mod support;
@@ -14,7 +15,6 @@ use ferrite::webhooks::{
     Admission, EventRef, EventValue, Fsync, WebhookConfig, WebhookError, WebhookEvent,
     WebhookManager, WebhookOptions, WebhookTrigger, WhenFull,
 };
-use server::{Ferrite, ferrite};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -216,19 +216,20 @@ fn nobody_waits_in_vain() {
     assert!(keys_in(&folder.data().join("log")).len() >= kept.load(Ordering::SeqCst));
 }
 
+#[cfg(feature = "server")]
 #[test]
 fn replies_of_a_pipeline_mean_that_the_events_survive_kill_9() {
     const WRITES: usize = 2000;
     let (_endpoint, url) = silent_endpoint();
     for fsync in ["always", "everysec"] {
         let folder = Folder::new();
-        let mut command = ferrite();
+        let mut command = server::ferrite();
         command
             .args(["serve", "--port", "0", "--workers", "2"])
             .env("FERRITE_WEBHOOKS_QUEUE_PERSISTENCE", "true")
             .env("FERRITE_WEBHOOKS_QUEUE_DATA_DIR", folder.data())
             .env("FERRITE_WEBHOOKS_QUEUE_FSYNC", fsync);
-        let mut server = Ferrite::spawn(command);
+        let mut server = server::Ferrite::spawn(command);
         let mut client = server.client();
         client.ok(&format!("WEBHOOK.CREATE w {url} PATTERN order:*"));
         for number in 0..WRITES {
