@@ -20,6 +20,25 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// In a number, to be written down.
+    pub const fn number(self) -> u8 {
+        match self {
+            DeadReason::RetriesUsedUp => 0,
+            DeadReason::FinalStatus => 1,
+            DeadReason::Aborted => 2,
+        }
+    }
+
+    /// The reason with this number.
+    pub const fn from_number(number: u8) -> Option<DeadReason> {
+        Some(match number {
+            0 => DeadReason::RetriesUsedUp,
+            1 => DeadReason::FinalStatus,
+            2 => DeadReason::Aborted,
+            _ => return None,
+        })
+    }
+
     /// The name in replies.
     pub const fn name(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ pub mod format;
 pub mod glob;
 pub mod host_rules;
 pub mod http;
+pub mod journal;
 pub mod json;
 pub mod latency;
 pub mod ledger;

@@ -31,6 +31,8 @@ pub struct BatchPolicy {
 pub struct Definition {
     /// Which webhook it is, for as long as the process lives.
     pub id: WebhookId,
+    /// What the log names it by: never that of another webhook, also after a restart.
+    pub number: u64,
     /// Its name.
     pub name: String,
     /// Where it connects to.

@@ -4,9 +4,10 @@
 //! writer answers batches of one worker in their order; the worker asks how far it has come.
 
 use super::error::LogError;
-use super::record::{self, LogEvent, Mark};
+use super::record;
 use crate::base::id::EventId;
 use crate::base::limits;
+use crate::core::journal::{Death, LogEvent, Mark};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
@@ -25,15 +26,17 @@ pub(super) struct Batch {
     pub(super) acks: Vec<u8>,
     /// Payload of a record of attempts.
     pub(super) attempts: Vec<u8>,
+    /// Payload of a record of dead letters.
+    pub(super) dead: Vec<u8>,
 }
 
 impl Batch {
     fn bytes(&self) -> usize {
-        self.events.len() + self.acks.len() + self.attempts.len()
+        self.events.len() + self.acks.len() + self.attempts.len() + self.dead.len()
     }
 
     pub(super) fn clear(&mut self) {
-        for part in [&mut self.events, &mut self.acks, &mut self.attempts] {
+        for part in [&mut self.events, &mut self.acks, &mut self.attempts, &mut self.dead] {
             part.clear();
             if part.capacity() > limits::LOG_BATCH_KEPT_BYTES_MAX {
                 *part = Vec::new();
@@ -223,6 +226,11 @@ impl Appender {
     /// but after a restart a delivery has as many left as were not noted.
     pub fn attempts(&mut self, mark: &Mark) {
         record::put_mark(&mut self.batch.attempts, mark);
+    }
+
+    /// Notes that a delivery is kept as a dead letter. It stays unfinished until it is acked.
+    pub fn dead(&mut self, mark: &Mark, death: &Death) {
+        record::put_dead(&mut self.batch.dead, mark, death);
     }
 
     /// Bytes that wait for [`Appender::flush`].

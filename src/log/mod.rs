@@ -36,12 +36,12 @@ mod table;
 mod waiting;
 mod writer;
 
+pub use crate::core::journal::{Death, Finish, LogEvent, Mark, PendingTarget, StoredEvent};
 pub use appender::{Appender, Pressure, QueueFull};
 pub use disk::{Directory, Disk, DiskFile};
 pub use error::LogError;
 pub use inspect::{Damage, RepairReport, Verification, dump, repair, verify};
-pub use reader::{LogReader, PendingTarget, Scan, StoredEvent};
-pub use record::{Finish, LogEvent, Mark};
+pub use reader::{LogReader, Scan};
 pub use recovery::{Cut, Progress, RecoveryReport};
 pub use store::{Store, StoreConfig, StoreCounters};
 pub use waiting::Waiting;

@@ -304,7 +304,12 @@ impl Writer {
                     self.shared.refused_full.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            for (kind, marks) in [(Kind::Acks, &batch.acks), (Kind::Attempts, &batch.attempts)] {
+            let marks = [
+                (Kind::Acks, &batch.acks),
+                (Kind::Attempts, &batch.attempts),
+                (Kind::Dead, &batch.dead),
+            ];
+            for (kind, marks) in marks {
                 if !marks.is_empty() {
                     record::put(&mut self.group, kind, marks);
                 }

@@ -76,6 +76,8 @@ struct Webhooks {
     slots: Vec<u32>,
     free: Vec<u32>,
     generation: u64,
+    /// The number that was given out last.
+    last_number: u64,
 }
 
 /// The webhooks that exist. Changes are made one at a time; readers of the published snapshot
@@ -116,10 +118,12 @@ impl Registry {
             let ledger =
                 Arc::new(Ledger::new(config.workers, config.pending_max as u64, config.dead));
             let id = webhooks.free_id();
-            let definition = settings.compile(name, id, webhooks.generation, ledger, config)?;
+            let (number, since) = (webhooks.last_number + 1, webhooks.generation);
+            let definition = settings.compile(name, id, number, since, ledger, config)?;
             let webhook =
                 Webhook { settings, definition: Arc::new(definition), created_at_us: now_us };
             webhooks.take_id(id);
+            webhooks.last_number = number;
             webhooks.by_name.insert(name.to_owned(), webhook);
             Ok(())
         })
@@ -136,7 +140,8 @@ impl Registry {
             edit(&mut webhook.settings);
             let known = &webhook.definition;
             let (since, ledger) = (known.since_generation, known.ledger.clone());
-            let definition = webhook.settings.compile(name, known.id, since, ledger, config)?;
+            let (id, number) = (known.id, known.number);
+            let definition = webhook.settings.compile(name, id, number, since, ledger, config)?;
             webhook.definition = Arc::new(definition);
             Ok(())
         })
@@ -197,6 +202,7 @@ impl Registry {
             slots: webhooks.slots.clone(),
             free: webhooks.free.clone(),
             generation: webhooks.generation + 1,
+            last_number: webhooks.last_number,
         };
         act(&mut changed, &self.config)?;
         let snapshot = snapshot_of(&changed)?;
