@@ -24,3 +24,7 @@ mod receiver;
 mod rounds;
 #[path = "killed/rules.rs"]
 mod rules;
+#[path = "killed/serving.rs"]
+mod serving;
+#[path = "killed/workers.rs"]
+mod workers;

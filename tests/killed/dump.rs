@@ -36,16 +36,15 @@ fn parse(text: &str) -> LogContents {
                     log.pending.entry(number).or_default().insert(id);
                 }
             }
-            Some("acks") => finished.extend(words.map(|mark| {
-                let (id, rest) = mark.split_once('/').unwrap();
-                let (number, how) = rest.split_once('=').unwrap();
-                let id = EventId::from_text(id.as_bytes()).unwrap();
-                let number = number.parse::<u64>().unwrap();
-                if how == "dead" {
+            // Kept, but not to be sent.
+            Some("dead") => {
+                for mark in words {
+                    let (id, number) = read_mark(mark);
                     log.dead.insert((number, id));
+                    finished.insert((id, number));
                 }
-                (id, number)
-            })),
+            }
+            Some("acks") => finished.extend(words.map(read_mark)),
             _ => {}
         }
     }
@@ -58,6 +57,13 @@ fn parse(text: &str) -> LogContents {
     log
 }
 
+/// The event and the webhook of `event/webhook=value`.
+fn read_mark(mark: &str) -> (EventId, u64) {
+    let (id, rest) = mark.split_once('/').unwrap();
+    let (number, _) = rest.split_once('=').unwrap();
+    (EventId::from_text(id.as_bytes()).unwrap(), number.parse().unwrap())
+}
+
 #[test]
 fn what_is_unfinished_is_read_from_a_dump() {
     let id = |sequence| EventId { boot: 7, sequence };
@@ -65,8 +71,9 @@ fn what_is_unfinished_is_read_from_a_dump() {
         "00000001.log boot=0000000000000007 first_lsn=1 previous_end=0 workers=2\n\
          \x20       64 1 event {} set database=0 at_us=1 webhooks=[1, 2] body_bytes=9 key=k:1\n\
          \x20      128 2 event {} set database=0 at_us=1 webhooks=[2] body_bytes=9 key=k:2\n\
-         \x20      256 3 acks {}/2=delivered {}/1=dead\n\
-         \x20      300 4 attempts {}/2=3\n",
+         \x20      256 3 acks {}/2=delivered\n\
+         \x20      280 4 dead {}/1=3\n\
+         \x20      300 5 attempts {}/2=3\n",
         id(1),
         id(2),
         id(1),
