@@ -10,10 +10,14 @@
 mod server;
 mod support;
 
+#[path = "killed/answers.rs"]
+mod answers;
 #[path = "killed/books.rs"]
 mod books;
 #[path = "killed/controls.rs"]
 mod controls;
+#[path = "killed/down.rs"]
+mod down;
 #[path = "killed/dump.rs"]
 mod dump;
 #[path = "killed/load.rs"]

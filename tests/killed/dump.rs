@@ -44,7 +44,15 @@ fn parse(text: &str) -> LogContents {
                     finished.insert((id, number));
                 }
             }
-            Some("acks") => finished.extend(words.map(read_mark)),
+            Some("acks") => {
+                for mark in words {
+                    let (id, number) = read_mark(mark);
+                    if mark.ends_with("=dead") {
+                        log.dead.insert((number, id));
+                    }
+                    finished.insert((id, number));
+                }
+            }
             _ => {}
         }
     }

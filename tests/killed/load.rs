@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-fn command(bytes: &mut Vec<u8>, words: &[&str]) {
+pub fn command(bytes: &mut Vec<u8>, words: &[&str]) {
     bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());

@@ -135,6 +135,10 @@ impl Receiver {
         self.shared.life.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub fn count(&self) -> usize {
+        self.shared.seen.lock().unwrap().len()
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
