@@ -160,6 +160,7 @@ impl Rig {
             generation: 1,
             may_drop: false,
             timestamp_us: UNIX_US + self.time_us,
+            waiter: 0,
         };
         pack(&event(b"order:123"), &stamp, &mut self.packed);
         self.shard.handle_event(self.now(), &self.packed);

@@ -166,6 +166,16 @@ pub const RATE_MAX: u32 = 1_000_000;
 /// Most statuses that one webhook may name as final.
 pub const FINAL_STATUSES_MAX: usize = 64;
 
+/// What was written down and nobody waits for is handed to the log's writer after this long, in
+/// milliseconds; sooner when it is [`LOG_FLUSH_BYTES`].
+pub const LOG_FLUSH_MS: u64 = 5;
+/// So much of it is handed over at once, in bytes.
+pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
+/// Deliveries that a webhook that lags gets from the log at a time.
+pub const LOG_FETCH_DELIVERIES_MAX: usize = 256;
+/// After this long, what was not found in the log yet is asked for again, in milliseconds.
+pub const LOG_FETCH_AGAIN_MS: u64 = 5;
+
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;
 
@@ -235,3 +245,6 @@ pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
 pub const TRACESTATE_BYTES_MAX: usize = 512;
 /// Most members of a `tracestate` that is passed on.
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+
+/// Callers of an engine that wait for the durable log at once. Those beyond wait for a place first.
+pub const COMMIT_WAITERS_MAX: usize = 1 << 20;

@@ -148,14 +148,12 @@ pub struct StoredDelivery {
     pub target: PendingTarget,
 }
 
-/// Asks for unfinished deliveries of one webhook, in the order they were written.
+/// Asks for unfinished deliveries of one webhook, in the order they were written: those behind
+/// what was fetched last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fetch {
     /// The webhook's lasting number.
     pub webhook: u64,
-    /// The event to begin with; `None`: go on behind what was fetched last, or begin with what
-    /// earlier starts of the engine have left.
-    pub from: Option<EventId>,
     /// Most deliveries.
     pub deliveries_max: usize,
 }
@@ -209,6 +207,9 @@ pub trait Journal: Debug + Send {
     /// An event that somebody waits for is for no webhook.
     fn not_wanted(&mut self, waiter: u32);
 
+    /// An event that somebody waits for was given up: it broke the shard twice.
+    fn abandoned(&mut self, waiter: u32);
+
     /// How urgent [`Journal::flush`] is.
     fn urgency(&self) -> Urgency;
 
@@ -222,10 +223,14 @@ pub trait Journal: Debug + Send {
     /// Deliveries that could not be written.
     fn poll_lost(&mut self) -> Option<Lost>;
 
+    /// A webhook begins to lag: what will be fetched begins with the event `first`, which is
+    /// written down next. Without this, it begins with what earlier starts have left.
+    fn begin(&mut self, webhook: u64, first: EventId);
+
     /// Asks for deliveries; one question per webhook at a time. The driver brings the answer.
     fn fetch(&mut self, fetch: Fetch);
 
-    /// No more questions about a webhook, until one that says where to begin.
+    /// No more will be fetched for a webhook, until it begins to lag again.
     fn forget(&mut self, webhook: u64);
 
     /// The webhooks of which earlier starts have left something.

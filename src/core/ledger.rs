@@ -49,6 +49,13 @@ macro_rules! counters {
         pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
 
         impl Tally {
+            /// Adds deliveries of earlier starts that no worker has taken up yet.
+            pub fn add_unread(&mut self, deliveries: u64) {
+                self.triggered += deliveries;
+                self.pending += deliveries;
+                self.spilled += deliveries;
+            }
+
             /// Adds a reading of `counters`.
             pub fn add(&mut self, counters: &Counters) {
                 $(self.$name = self.$name.wrapping_add(counters.$name.get());)*
@@ -88,6 +95,8 @@ counters! {
     lanes_blocked,
     /// Dead deliveries that were taken up again by a replay.
     replayed,
+    /// Pending deliveries that are in the durable log only, for want of room in memory.
+    spilled,
 }
 
 /// Whether a webhook gets deliveries.
@@ -334,6 +343,8 @@ pub struct Ledger {
     failing_since: AtomicU64,
     /// Of all workers: only touched when a delivery is given up, looked at or replayed.
     dead: Mutex<DeadLetters>,
+    /// Unfinished deliveries of earlier starts that no worker has taken up yet.
+    unread: AtomicU64,
 }
 
 impl Ledger {
@@ -349,6 +360,7 @@ impl Ledger {
             status_since_us: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
             dead: Mutex::new(DeadLetters::new(dead)),
+            unread: AtomicU64::new(0),
         }
     }
 
@@ -466,6 +478,7 @@ impl Ledger {
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         self.workers.iter().for_each(|part| tally.add(&part.counters));
+        tally.add_unread(self.unread.load(Ordering::Relaxed));
         tally
     }
 
@@ -482,12 +495,22 @@ impl Ledger {
     /// Brings `full` up to date with the pending deliveries; counts full webhooks in `full_count`.
     /// `true`: the queue has room again.
     pub fn update_full(&self, full_count: &AtomicU32) -> bool {
+        self.set_full(full_count, || self.has_no_room())
+    }
+
+    /// As [`Ledger::update_full`], for a webhook whose queue goes on in the durable log: it is full
+    /// while the log is and holds some of it.
+    pub fn update_full_log(&self, full_count: &AtomicU32, log_is_full: bool) -> bool {
+        self.set_full(full_count, || log_is_full && self.spilled() > 0)
+    }
+
+    fn set_full(&self, full_count: &AtomicU32, full: impl Fn() -> bool) -> bool {
         // Of two workers that each take their last delivery off the queue at the same time, one
         // must see the other's count, or the queue would stay full for ever.
         if self.workers.len() > 1 {
             fence(Ordering::SeqCst);
         }
-        let full = self.has_no_room();
+        let full = full();
         if full == self.full.load(Ordering::Relaxed)
             || self.full.swap(full, Ordering::AcqRel) == full
         {
@@ -509,6 +532,21 @@ impl Ledger {
     /// Whether so many deliveries are pending as may be, also if the webhook drops its oldest then.
     pub fn has_no_room(&self) -> bool {
         self.pending() >= self.pending_max
+    }
+
+    /// Deliveries of this start that are in the durable log only.
+    fn spilled(&self) -> u64 {
+        self.workers.iter().map(|part| part.counters.spilled.get()).sum()
+    }
+
+    /// Says how many unfinished deliveries earlier starts have left in the durable log.
+    pub fn set_unread(&self, deliveries: u64) {
+        self.unread.store(deliveries, Ordering::Relaxed);
+    }
+
+    /// One of them was taken up, or is a dead letter.
+    pub fn note_read(&self) {
+        self.unread.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Pending deliveries, on all workers.

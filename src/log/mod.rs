@@ -33,7 +33,7 @@ mod scanner;
 pub mod segment;
 mod store;
 mod table;
-mod waiting;
+mod waiters;
 mod writer;
 
 pub use crate::core::journal::{Death, Finish, LogEvent, Mark, PendingTarget, StoredEvent};
@@ -44,5 +44,5 @@ pub use inspect::{Damage, RepairReport, Verification, dump, repair, verify};
 pub use reader::{LogReader, Scan};
 pub use recovery::{Cut, Progress, RecoveryReport};
 pub use store::{Store, StoreConfig, StoreCounters};
-pub use waiting::Waiting;
+pub use waiters::AnswerWaiters;
 pub use writer::{DurableLog, Fsync, LogConfig, LogStatus};

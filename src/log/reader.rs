@@ -47,6 +47,16 @@ impl LogReader {
         self.scan_of(None, 0)
     }
 
+    /// The segment that is written to now, or was last.
+    pub fn last_segment(&self) -> u64 {
+        self.table.lock().segments.back().map_or(0, |segment| segment.id)
+    }
+
+    /// Events with an unfinished delivery to `webhook`, from the beginning of `segment` on.
+    pub fn scan_in(&self, segment: u64, webhook: u64) -> Scan {
+        self.scan_of(Some(webhook), segment)
+    }
+
     /// Events with unfinished deliveries from the event `from` on. It must be in the log; when it
     /// is finished and gone already, the scan starts at the oldest event.
     pub fn scan_from(&self, from: EventId) -> Scan {

@@ -2,6 +2,8 @@
 
 mod deliveries;
 
+use super::commit::Waiters;
+use super::durable::Durable;
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -58,6 +60,8 @@ pub(super) struct Engine {
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Callers that wait for the durable log; `None` without persistence.
+    pub(super) waiters: Option<Arc<Waiters>>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -75,6 +79,8 @@ pub(super) struct Running {
     pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
+    /// The durable log, with persistence.
+    pub(super) durable: Option<Durable>,
 }
 
 impl Engine {
@@ -103,7 +109,10 @@ impl Engine {
             registry.map_err(|error| WebhookError::Start(error.to_string()))
         });
         let (addresses, proxy) = outward.unwrap_or_default();
+        let room = Arc::new(Room::default());
+        let persistent = config.queue.persistence;
         Engine {
+            waiters: persistent.then(|| Arc::new(Waiters::new(room.clone()))),
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
@@ -112,7 +121,7 @@ impl Engine {
             addresses,
             proxy,
             lookup: lookup.map(FakeLookup),
-            room: Arc::new(Room::default()),
+            room,
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
             running: OnceLock::new(),
@@ -162,7 +171,9 @@ impl Engine {
             None => Resolver::start(),
         };
         let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
-        let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
+        let durable = self.open_log()?;
+        let boot = durable.as_ref().map_or_else(random::boot_id, Durable::boot);
+        let ringer_slot = Arc::new(OnceLock::new());
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
         for worker in 0..self.workers {
@@ -193,6 +204,7 @@ impl Engine {
                 },
                 ring_events: self.config.queue.ring_events,
                 ringer: ringer_slot.clone(),
+                journal: durable.as_ref().and_then(|durable| durable.journal(worker)),
             };
             let (shared, thread) = worker::start(parts).map_err(|error| {
                 workers.iter().for_each(|worker: &Arc<WorkerShared>| worker.control(Control::Stop));
@@ -201,12 +213,15 @@ impl Engine {
             workers.push(shared);
             threads.push(thread);
         }
+        if let Some(durable) = &durable {
+            durable.connect(&workers, &self.hasher).map_err(|error| fail(&error))?;
+        }
         let inboxes = workers.iter().map(|worker| worker.inbox.clone()).collect();
         let (ringer, thread) = ringer::start(inboxes).map_err(|error| fail(&error))?;
         let _ = ringer_slot.set(ringer.clone());
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
-        Ok(Running { workers, ringer, driver })
+        Ok(Running { workers, ringer, driver, durable })
     }
 
     pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
@@ -342,12 +357,14 @@ impl Engine {
             stats.worker_restarts += totals.restarts.get();
             stats.events_abandoned += totals.events_abandoned.get();
         }
+        tally.add_unread(self.shared.unread.load(Ordering::Relaxed));
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
         let dead = webhooks.iter().map(|(_, webhook)| webhook.definition.ledger.dead().tally());
         stats.totals =
             stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
+            stats.log = running.durable.as_ref().map(Durable::report);
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
                 stats.doorbells += worker.inbox.rung_by_callers() + worker.inbox.rung_by_ringer();
@@ -362,6 +379,18 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
+        self.offer_with(event, when_full, || Some(0))
+    }
+
+    /// As [`Engine::offer`], for a caller that waits for the event: `waiter` gives its number, if
+    /// somebody wants the event; `None` if there is no room for one more who waits.
+    #[inline]
+    pub(super) fn offer_with(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+        waiter: impl FnOnce() -> Option<u32>,
+    ) -> Result<Admission, WebhookError> {
         let Some(published) = &self.published else {
             return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
         };
@@ -369,7 +398,10 @@ impl Engine {
         if !snapshot.wants(event.event, event.key) {
             return Ok(Admission::Unmatched);
         }
-        self.accept(event, when_full, &snapshot)
+        match waiter() {
+            Some(waiter) => self.accept(event, when_full, &snapshot, waiter),
+            None => Ok(Admission::Full),
+        }
     }
 
     fn accept(
@@ -377,6 +409,7 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
         snapshot: &Snapshot,
+        waiter: u32,
     ) -> Result<Admission, WebhookError> {
         let running = self.running()?;
         if !self.config.enabled {
@@ -400,6 +433,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
+            waiter,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
@@ -442,6 +476,24 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
+        // After the workers, which hand their last acks over when they end.
+        if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
+            durable.close();
+        }
+        // What was left in the rings is left for good.
+        self.waiters.iter().for_each(|waiters| waiters.close());
+    }
+
+    /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
+    fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
+        let Some(waiters) = &self.waiters else { return Ok(None) };
+        let durable = Durable::open(&self.config.queue, self.workers, waiters.clone())?;
+        for (_, webhook) in self.registry()?.list() {
+            let left = durable.pending_of(webhook.definition.number);
+            webhook.definition.ledger.set_unread(left);
+            self.shared.unread.fetch_add(left, Ordering::Relaxed);
+        }
+        Ok(Some(durable))
     }
 
     pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
@@ -522,9 +574,7 @@ fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
 fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
     let delivery = &config.delivery;
     let wrong = |what: &str| Err(WebhookError::Start(format!("configuration: {what}")));
-    if config.queue.persistence {
-        return wrong("persistence is not available yet; set it to false");
-    }
+    super::persistence::check(&config.queue)?;
     if config.workers.workers > limits::WORKERS_MAX {
         return wrong(&format!("workers must be at most {}", limits::WORKERS_MAX));
     }
@@ -678,6 +728,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
         dead_letters: dead.kept,
         dead_forgotten: dead.forgotten,
         dead_cleared: dead.cleared,
+        pending_on_disk: tally.spilled,
     }
 }
 
