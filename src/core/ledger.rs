@@ -544,9 +544,15 @@ impl Ledger {
         self.unread.store(deliveries, Ordering::Relaxed);
     }
 
-    /// One of them was taken up, or is a dead letter.
-    pub fn note_read(&self) {
-        self.unread.fetch_sub(1, Ordering::Relaxed);
+    /// One of them was taken up, or is a dead letter. `false`: it is not counted here any more.
+    pub fn note_read(&self) -> bool {
+        let one_less = |unread: u64| unread.checked_sub(1);
+        self.unread.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
+    /// How many are left; from now on none is counted here.
+    pub fn take_unread(&self) -> u64 {
+        self.unread.swap(0, Ordering::Relaxed)
     }
 
     /// Pending deliveries, on all workers.
