@@ -6,9 +6,9 @@ use ferrite::log::Directory;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// What a log holds; `None` if there is none.
-pub fn read(directory: &Path) -> Option<LogContents> {
-    let disk = Directory::inspect(directory).ok()?;
+/// What the log of a server's directory holds; `None` if there is none.
+pub fn read(data: &Path) -> Option<LogContents> {
+    let disk = Directory::inspect(&data.join("log")).ok()?;
     let mut text = Vec::new();
     ferrite::log::dump(&disk, &mut text).unwrap();
     (!text.is_empty()).then(|| parse(std::str::from_utf8(&text).unwrap()))

@@ -166,6 +166,7 @@ impl Run<'_> {
         for party in self.parties {
             let pending = || client.borrow_mut().counter(party.name, "pending");
             eventually("nothing is pending", || pending() == 0);
+            crate::serving::quiet(&party.receiver);
         }
         end_in_order(&mut server);
         self.end_life();

@@ -57,7 +57,9 @@ pub fn make_webhooks(server: &Ferrite, parties: &[Party], survived: bool) {
         let found = client.line(&format!("WEBHOOK.INFO {name}"));
         match found {
             Reply::Array(_) => {}
-            _ if survived => panic!("webhook {name} is not there any more: {found:?}"),
+            _ if survived => {
+                panic!("webhook {name} is not there any more: {found:?}")
+            }
             _ => client.ok(&format!("WEBHOOK.CREATE {name} {} {options}", receiver.url())),
         }
     }
@@ -67,4 +69,13 @@ pub fn make_webhooks(server: &Ferrite, parties: &[Party], survived: bool) {
 pub fn end_in_order(server: &mut Ferrite) {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
+/// TEMPORARY
+pub fn quiet(receiver: &Receiver) {
+    let mut before = usize::MAX;
+    while receiver.count() != before {
+        before = receiver.count();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
 }

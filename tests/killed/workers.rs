@@ -43,6 +43,7 @@ fn lives(name: &str, end: End) -> Story {
             for party in &parties {
                 let pending = || resp.borrow_mut().counter(party.name, "pending");
                 eventually("nothing is pending", || pending() == 0);
+                crate::serving::quiet(&party.receiver);
             }
         }
         match end {
