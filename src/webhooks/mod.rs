@@ -10,6 +10,7 @@ mod durable;
 mod engine;
 mod error;
 mod gather;
+mod lasting;
 mod manager;
 mod masking;
 mod options;
