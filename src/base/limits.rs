@@ -239,6 +239,8 @@ pub const SECRET_GRACE_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
 /// Keys whose last number a worker remembers for one webhook with `SEQUENCE`. When a new key comes
 /// beyond that, it forgets all of them, and every key's numbers begin anew.
 pub const SEQUENCE_KEYS_MAX: usize = 65_536;
+/// Time between two looks at what has to be saved of webhooks, in milliseconds.
+pub const DEFINITIONS_SAVE_INTERVAL_MS: u64 = 1000;
 /// Longest key that becomes `subject` and `partitionkey` of a CloudEvent, in bytes.
 pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
 /// Longest `tracestate` that is passed on, in bytes.

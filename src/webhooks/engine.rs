@@ -4,6 +4,7 @@ mod deliveries;
 
 use super::commit::Waiters;
 use super::durable::Durable;
+use super::lasting::{self, Saver};
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -46,7 +47,7 @@ use std::time::Duration;
 pub(super) struct Engine {
     pub(super) config: WebhookConfig,
     workers: usize,
-    registry: Result<Registry, WebhookError>,
+    registry: Result<Arc<Registry>, WebhookError>,
     pub(super) published: Option<Arc<Published>>,
     pub(super) shared: Arc<Shared>,
     /// Where webhooks may lead.
@@ -62,6 +63,8 @@ pub(super) struct Engine {
     closed: AtomicBool,
     /// Callers that wait for the durable log; `None` without persistence.
     pub(super) waiters: Option<Arc<Waiters>>,
+    /// Saves what workers decide, if webhooks survive restarts.
+    _saver: Option<Saver>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -95,6 +98,7 @@ impl Engine {
         let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
         let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
         let registry = outward.clone().and_then(|(addresses, proxy)| {
+            let lasting = lasting::open(&config.queue)?;
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
@@ -107,9 +111,17 @@ impl Engine {
                     letters_max: config.queue.max_dead,
                     bytes_max: config.queue.max_dead_bytes,
                 },
+                keeper: lasting.keeper.clone(),
             });
-            registry.map_err(|error| WebhookError::Start(error.to_string()))
+            let registry = registry.map_err(|error| WebhookError::Start(error.to_string()))?;
+            lasting.restore(&registry)?;
+            Ok(Arc::new(registry))
         });
+        let saver = registry.clone().and_then(|registry| Saver::start_for(&config.queue, registry));
+        let (registry, saver) = match saver {
+            Ok(saver) => (registry, saver),
+            Err(error) => (Err(error), None),
+        };
         let (addresses, proxy) = outward.unwrap_or_default();
         let room = Arc::new(Room::default());
         let persistent = config.queue.persistence;
@@ -129,11 +141,12 @@ impl Engine {
             running: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
+            _saver: saver,
         }
     }
 
     pub(super) fn registry(&self) -> Result<&Registry, WebhookError> {
-        self.registry.as_ref().map_err(Clone::clone)
+        self.registry.as_deref().map_err(Clone::clone)
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -322,6 +335,7 @@ impl Engine {
 
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
+        webhook.check_not_held()?;
         let running = self.running()?;
         let masking = self.masking(&webhook.settings);
         let (sender, receiver) = oneshot();
@@ -352,7 +366,7 @@ impl Engine {
         let mut stats =
             EngineStats { active_webhooks: active.count() as u64, ..EngineStats::default() };
         stats.total_webhooks = webhooks.len() as u64;
-        let mut tally = Tally::default();
+        let mut tally = self.registry().map(Registry::restored).unwrap_or_default();
         for totals in &self.shared.totals {
             tally.add(&totals.deliveries);
             stats.connections_opened += totals.connections_opened.get();
@@ -497,6 +511,8 @@ impl Engine {
         }
         // What was left in the rings is left for good.
         self.waiters.iter().for_each(|waiters| waiters.close());
+        // What they counted last. The saver says so in the log if it fails for long.
+        let _ = self.registry().map(Registry::save);
     }
 
     /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
@@ -793,6 +809,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         adaptive: settings.adaptive,
         window: ledger.window(),
         tls_profile: settings.tls_profile.clone(),
+        held: webhook.held.as_ref().map(|held| held.why.to_string()),
     }
 }
 
@@ -839,6 +856,7 @@ impl From<RegistryError> for WebhookError {
             RegistryError::Settings(SettingsError::HostDenied(host)) => {
                 WebhookError::HostDenied(host)
             }
+            RegistryError::NotKept(why) => WebhookError::NotSaved(why),
             other => WebhookError::Invalid(other.to_string()),
         }
     }

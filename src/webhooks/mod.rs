@@ -11,6 +11,7 @@ mod durable;
 mod engine;
 mod error;
 mod gather;
+mod lasting;
 mod manager;
 mod masking;
 mod options;
@@ -42,6 +43,8 @@ pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
 pub use persistence::Fsync;
+#[cfg(feature = "server")]
+pub(crate) use persistence::check_files;
 pub use report::{
     DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
     WebhookInfo, WebhookStats,
