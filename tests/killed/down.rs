@@ -244,7 +244,6 @@ const SMALL: Backlog = Backlog {
 const DURABLE_SHORT: &str = "persistence = true\nmax_pending = 1000\nsegment_bytes = 8388608";
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn a_backlog_costs_disk_not_memory() {
     costs_disk_not_memory(&SMALL, "backlog");
 }

@@ -70,12 +70,3 @@ pub fn end_in_order(server: &mut Ferrite) {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
-
-/// TEMPORARY
-pub fn quiet(receiver: &Receiver) {
-    let mut before = usize::MAX;
-    while receiver.count() != before {
-        before = receiver.count();
-        std::thread::sleep(std::time::Duration::from_millis(500));
-    }
-}
