@@ -6,9 +6,9 @@ mod waiters;
 
 pub(super) use waiters::Waiters;
 
+use super::block_on::{block_on, block_on_for};
 use super::engine::Engine;
 use super::{Admission, EventRef, WebhookError, WhenFull};
-use crate::base::block_on::{block_on, block_on_for};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;

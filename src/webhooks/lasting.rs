@@ -126,3 +126,16 @@ impl Drop for Saver {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "persistence")))]
+mod tests {
+    use crate::webhooks::{QueueConfig, WebhookConfig, WebhookError, WebhookManager};
+
+    #[test]
+    fn a_library_without_the_feature_says_so() {
+        let queue = QueueConfig { persistence: true, ..QueueConfig::default() };
+        let outcome = WebhookManager::start(WebhookConfig { queue, ..WebhookConfig::default() });
+        let Err(WebhookError::Start(text)) = outcome else { panic!("{outcome:?}") };
+        assert!(text.contains("cargo feature `persistence`"), "{text}");
+    }
+}

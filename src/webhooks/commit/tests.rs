@@ -1,12 +1,12 @@
 //! The waiting, without an engine: what it offers is answered by hand, or by a log.
 
 use super::{Round, Waiters};
-use crate::base::block_on::block_on;
 use crate::core::event::WebhookEvent;
 use crate::core::journal::{LogEvent, StoredEvent};
 use crate::inbox::Room;
 use crate::log::{AnswerWaiters, DurableLog, Fsync, LogConfig, LogError};
 use crate::webhooks::WebhookError;
+use crate::webhooks::block_on::block_on;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
