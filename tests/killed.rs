@@ -20,6 +20,8 @@ mod controls;
 mod down;
 #[path = "killed/dump.rs"]
 mod dump;
+#[path = "killed/full.rs"]
+mod full;
 #[path = "killed/load.rs"]
 mod load;
 #[path = "killed/receiver.rs"]

@@ -51,7 +51,7 @@ fn backlog(directory: &Path, parties: &[Party], count: usize) {
 }
 
 /// The segments of a log, oldest first.
-fn segments(directory: &Path) -> Vec<PathBuf> {
+pub fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -107,7 +107,7 @@ fn a_second_process_on_the_same_directory_is_refused() {
 }
 
 /// A shell in namespaces of its own, where it may mount: for disks that are full or read-only.
-fn in_own_mounts(script: &str, serve: &Command) -> Command {
+pub fn in_own_mounts(script: &str, serve: &Command) -> Command {
     let mut shell = Command::new("unshare");
     shell.args(["--map-root-user", "--mount", "sh", "-c", script]);
     shell.arg(serve.get_program()).args(serve.get_args());
@@ -117,7 +117,7 @@ fn in_own_mounts(script: &str, serve: &Command) -> Command {
 }
 
 /// Whether this machine lets us mount.
-fn can_mount() -> bool {
+pub fn can_mount() -> bool {
     let script = "mount -t tmpfs tmpfs /mnt";
     let probe =
         Command::new("unshare").args(["--map-root-user", "--mount", "sh", "-c", script]).output();

@@ -2,7 +2,7 @@
 //! order, and nobody else notices.
 
 use crate::books::{Story, Webhook, Writes};
-use crate::load::command;
+use crate::load::{StopAtEnd, command};
 use crate::receiver::{Habit, Receiver};
 use crate::rules::judge;
 use crate::server::Ferrite;
@@ -67,6 +67,7 @@ impl Backlog {
                     std::thread::sleep(Duration::from_millis(20));
                 }
             });
+            let _stop = StopAtEnd(&stop);
             let mut phases = Vec::new();
             let mut phase = |name, work: &mut dyn FnMut()| {
                 let began = Instant::now();
