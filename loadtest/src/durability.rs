@@ -7,7 +7,7 @@ use crate::compare::{self, Error};
 use crate::defaults::defaults;
 use crate::result::{ComparisonResult, PeerResult, ResultFile};
 use crate::sink::{self, Sink};
-use ferrite::base::block_on::block_on;
+use ferrite::webhooks::block_on::block_on;
 use ferrite::webhooks::{EventRef, EventValue, Fsync, WebhookManager, WebhookOptions, WhenFull};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;

@@ -3,7 +3,8 @@
 //! The engine starts its worker threads at the first call that needs them. The futures returned
 //! here can be polled by any executor.
 
-pub(crate) mod block_on;
+#[doc(hidden)]
+pub mod block_on;
 mod commit;
 mod config;
 mod deliveries;
