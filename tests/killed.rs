@@ -26,6 +26,8 @@ mod full;
 mod load;
 #[path = "killed/receiver.rs"]
 mod receiver;
+#[path = "killed/restart.rs"]
+mod restart;
 #[path = "killed/rounds.rs"]
 mod rounds;
 #[path = "killed/rules.rs"]

@@ -16,13 +16,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const KEYS: usize = 10;
 const VALUE_BYTES: usize = 500;
 /// What the whole log may take, and one of its files.
-const DISK_BYTES_MAX: u64 = 128 * 1024;
+const DISK_BYTES_MAX: u64 = 1024 * 1024;
 const SMALL: &str = "persistence = true\nmax_pending = 50\nsegment_bytes = 16384\n\
-                     max_disk_bytes = 131072";
+                     max_disk_bytes = 1048576";
 const SEGMENT_BYTES: u64 = 16384;
 /// Where new events take the place of old ones, the log may be full for a moment: then a few are
 /// told that they are not safe.
 const NOT_DURABLE_MAX: usize = 100;
+/// Seconds that a full log may last here: one event is dropped in each.
+const WAITS_MAX: usize = 40;
 /// Lines about the full disk and dropped events: at most so many, however many events there are.
 const LINES_MAX: usize = 30;
 
@@ -111,8 +113,8 @@ fn assert_ascending(receiver: &Receiver) {
 }
 
 /// Fills the disk while one endpoint is gone, and lets it return.
-fn fill_and_return(policy: &str) {
-    let directory = fresh_directory(&format!("full-{policy}"));
+fn fill_and_return(policy: &str, drops: usize) {
+    let directory = fresh_directory(&format!("full-{policy}-{drops}"));
     let parties = [party("gone", format!(" ON_FULL {policy}")), party("there", String::new())];
     let [gone, there] = [&parties[0].receiver, &parties[1].receiver];
     gone.set_gone(true);
@@ -138,7 +140,7 @@ fn fill_and_return(policy: &str) {
                 std::thread::sleep(std::time::Duration::from_millis(300));
                 replies.all() == before
             }),
-            _ => eventually("events are dropped", || counter("gone", "dropped") > 500),
+            _ => eventually("events are dropped", || counter("gone", "dropped") > drops),
         }
         // No event is taken beyond the bound; what ends deliveries is still written down.
         let (used, most) = (disk_bytes(&directory), DISK_BYTES_MAX + SEGMENT_BYTES);
@@ -159,7 +161,12 @@ fn fill_and_return(policy: &str) {
     let (delivered, dropped) = (counter("gone", "delivered"), counter("gone", "dropped"));
     assert_eq!((delivered, delivered + dropped), (arrived(gone), sent), "{policy}");
     assert_eq!(counter("gone", "triggered"), sent);
-    assert_eq!(dropped == 0, policy == "wait", "{dropped} dropped");
+    match policy {
+        // The server's clients wait for a second, then an event is dropped, so that others get through.
+        "wait" => assert!(dropped <= WAITS_MAX, "{dropped} dropped"),
+        _ => assert!(dropped > drops, "{dropped} dropped"),
+    }
+    println!("{policy}: {sent} sent, {dropped} dropped, {:?} not durable", replies.not_durable);
     // The other one had no part in it.
     assert_eq!((arrived(there), counter("there", "dropped")), (sent, 0));
     let not_durable = replies.not_durable.load(Ordering::Relaxed);
@@ -178,17 +185,24 @@ fn fill_and_return(policy: &str) {
 
 #[test]
 fn a_full_log_turns_away_what_is_new() {
-    fill_and_return("reject");
+    fill_and_return("reject", 500);
 }
 
 #[test]
 fn a_full_log_drops_what_is_oldest() {
-    fill_and_return("drop-oldest");
+    fill_and_return("drop-oldest", 500);
 }
 
 #[test]
 fn a_full_log_lets_writers_wait() {
-    fill_and_return("wait");
+    fill_and_return("wait", 0);
+}
+
+/// What the others write and finish must not stay on the disk for the sake of a backlog.
+#[test]
+#[ignore = "fails: the log is not cleaned when a backlog fills half of it"]
+fn others_go_on_while_a_backlog_fills_the_log() {
+    fill_and_return("reject", 4000);
 }
 
 /// A device without room, in a mount of its own: deliveries go on, nobody is told that his event is

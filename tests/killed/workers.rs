@@ -7,10 +7,9 @@ use crate::rules::judge;
 use crate::server::Ferrite;
 use crate::serving::{
     DURABLE, Party, chosen_seed, end_in_order, fresh_directory, make_webhooks, serve,
+    wait_until_delivered,
 };
-use crate::support::eventually;
 use crate::{dump, rounds::End};
-use std::cell::RefCell;
 use std::io::BufReader;
 use std::net::TcpStream;
 
@@ -42,11 +41,7 @@ fn lives(name: &str, end: End) -> Story {
         make_webhooks(&server, &parties, life > 0);
         write(&server, &mut client);
         if life == 2 {
-            let resp = RefCell::new(server.client());
-            for party in &parties {
-                let pending = || resp.borrow_mut().counter(party.name, "pending");
-                eventually("nothing is pending", || pending() == 0);
-            }
+            wait_until_delivered(&server, &parties);
         }
         match end {
             End::Killed => server.kill(),
