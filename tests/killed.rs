@@ -20,10 +20,14 @@ mod controls;
 mod down;
 #[path = "killed/dump.rs"]
 mod dump;
+#[path = "killed/full.rs"]
+mod full;
 #[path = "killed/load.rs"]
 mod load;
 #[path = "killed/receiver.rs"]
 mod receiver;
+#[path = "killed/restart.rs"]
+mod restart;
 #[path = "killed/rounds.rs"]
 mod rounds;
 #[path = "killed/rules.rs"]

@@ -51,7 +51,7 @@ fn backlog(directory: &Path, parties: &[Party], count: usize) {
 }
 
 /// The segments of a log, oldest first.
-fn segments(directory: &Path) -> Vec<PathBuf> {
+pub fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -89,7 +89,6 @@ fn log_command(what: &str, directory: &Path) -> (bool, String) {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn a_second_process_on_the_same_directory_is_refused() {
     let directory = fresh_directory("second");
     let mut first = Ferrite::spawn(serve(&directory, 1, DURABLE));
@@ -108,7 +107,7 @@ fn a_second_process_on_the_same_directory_is_refused() {
 }
 
 /// A shell in namespaces of its own, where it may mount: for disks that are full or read-only.
-fn in_own_mounts(script: &str, serve: &Command) -> Command {
+pub fn in_own_mounts(script: &str, serve: &Command) -> Command {
     let mut shell = Command::new("unshare");
     shell.args(["--map-root-user", "--mount", "sh", "-c", script]);
     shell.arg(serve.get_program()).args(serve.get_args());
@@ -118,7 +117,7 @@ fn in_own_mounts(script: &str, serve: &Command) -> Command {
 }
 
 /// Whether this machine lets us mount.
-fn can_mount() -> bool {
+pub fn can_mount() -> bool {
     let script = "mount -t tmpfs tmpfs /mnt";
     let probe =
         Command::new("unshare").args(["--map-root-user", "--mount", "sh", "-c", script]).output();
@@ -130,7 +129,6 @@ fn can_mount() -> bool {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn a_directory_that_may_not_be_written_is_refused() {
     if !can_mount() {
         return;
@@ -146,7 +144,6 @@ fn a_directory_that_may_not_be_written_is_refused() {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn ids_go_on_above_those_of_a_clock_that_was_ahead() {
     let directory = fresh_directory("clock");
     let parties = [party("w")];
@@ -178,7 +175,6 @@ fn ids_go_on_above_those_of_a_clock_that_was_ahead() {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn a_torn_tail_is_cut_and_told() {
     let directory = fresh_directory("torn");
     let parties = [party("w")];
@@ -206,7 +202,6 @@ fn a_torn_tail_is_cut_and_told() {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn damage_in_the_middle_is_refused_until_it_is_repaired() {
     let directory = fresh_directory("damaged");
     let parties = [party("w")];

@@ -73,7 +73,7 @@ pub struct LogContents {
     /// Lasting numbers of webhooks that events were written for.
     pub webhooks: HashSet<u64>,
     /// Events that it holds.
-    pub events: usize,
+    pub events: HashSet<EventId>,
     /// Deliveries that were given up, and the webhooks' numbers.
     pub dead: HashSet<(u64, EventId)>,
 }

@@ -39,7 +39,7 @@ fn log(boot: u64, pending: [&[usize]; 2], dead: &[usize]) -> Option<LogContents>
         boots: vec![boot],
         pending: [(1, ids(pending[0])), (2, ids(pending[1]))].into(),
         webhooks: [1, 2].into(),
-        events: 0,
+        events: ids(pending[0]).union(&ids(pending[1])).copied().collect(),
         dead: dead.iter().map(|number| (2, id(*number))).collect(),
     })
 }

@@ -85,3 +85,12 @@ pub fn command(bytes: &mut Vec<u8>, words: &[&str]) {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
     }
 }
+
+/// Stops a thread also when an assertion fails: it would be waited for.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -8,11 +8,10 @@ use crate::rules::{Broken, Verdict, judge};
 use crate::server::Ferrite;
 use crate::serving::{
     DURABLE, IN_MEMORY, Party, chosen_seed, end_in_order, fresh_directory, make_webhooks, serve,
+    wait_until_delivered,
 };
-use crate::support::eventually;
 use ferrite::base::id::EventId;
 use ferrite::base::random::Random;
-use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,12 +161,7 @@ impl Run<'_> {
     fn last_life(&mut self) {
         let mut server = Ferrite::spawn(self.serve());
         make_webhooks(&server, self.parties, self.is_durable());
-        let client = RefCell::new(server.client());
-        for party in self.parties {
-            let pending = || client.borrow_mut().counter(party.name, "pending");
-            eventually("nothing is pending", || pending() == 0);
-            crate::serving::quiet(&party.receiver);
-        }
+        wait_until_delivered(&server, self.parties);
         end_in_order(&mut server);
         self.end_life();
     }
@@ -185,7 +179,6 @@ fn told(plan: &Plan, name: &str) -> (Story, Verdict) {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn nothing_that_was_acknowledged_is_lost_when_the_server_is_killed() {
     let plan = Plan {
         seed: chosen_seed(),

@@ -14,9 +14,11 @@
 //! * *Ids* (DEL-3): one id, one event, one body; one event, one id; boots count up.
 //! * *Unknown*: what arrives was written.
 //!
-//! Which events there are is known from all webhooks together: each wants all.
+//! Which events there are is known from all webhooks together: each wants all. An event whose write
+//! was not answered may have been delivered and then be forgotten: deliveries do not wait for the
+//! log. It is so if the log did not have it when its life ended.
 
-use crate::books::{Seen, Story, Webhook};
+use crate::books::{LogContents, Seen, Story, Webhook};
 use ferrite::base::id::EventId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -114,17 +116,29 @@ pub fn judge(story: &Story) -> Verdict {
     verdict
 }
 
-/// By key: the numbers of the writes that are events.
-fn existing(story: &Story) -> BTreeMap<u32, BTreeSet<usize>> {
-    let mut existing: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
+/// The numbers of the writes of a key that are events, and the last life that knew of each.
+type Existing = BTreeMap<usize, usize>;
+
+fn existing(story: &Story) -> BTreeMap<u32, Existing> {
+    let mut existing: BTreeMap<u32, Existing> = BTreeMap::new();
+    for seen in story.webhooks.iter().flat_map(|webhook| &webhook.seen) {
+        let last = forgotten_after(story, seen.id).unwrap_or(usize::MAX);
+        existing.entry(seen.key).or_default().insert(seen.number, last);
+    }
     for (key, writes) in &story.writes {
         let answered = writes.answered.iter().enumerate().filter(|(_, answered)| **answered);
-        existing.entry(*key).or_default().extend(answered.map(|(number, _)| number));
-    }
-    for seen in story.webhooks.iter().flat_map(|webhook| &webhook.seen) {
-        existing.entry(seen.key).or_default().insert(seen.number);
+        existing.entry(*key).or_default().extend(answered.map(|(number, _)| (number, usize::MAX)));
     }
     existing
+}
+
+/// The life in which an event was made, if the log did not have it in the end.
+fn forgotten_after(story: &Story, id: EventId) -> Option<usize> {
+    let has_boot =
+        |log: &Option<LogContents>| log.as_ref().is_some_and(|log| log.boots.contains(&id.boot));
+    let life = story.logs.iter().position(has_boot)?;
+    let log = story.logs[life].as_ref()?;
+    (!log.events.contains(&id)).then_some(life)
 }
 
 fn ids(story: &Story, verdict: &mut Verdict) {
@@ -171,19 +185,15 @@ fn ids(story: &Story, verdict: &mut Verdict) {
 }
 
 /// `lane`: the requests of a webhook and key, in their order.
-fn judge_lane(
-    webhook: &Webhook,
-    lane: &[&Seen],
-    existing: &BTreeSet<usize>,
-    verdict: &mut Verdict,
-) {
+fn judge_lane(webhook: &Webhook, lane: &[&Seen], existing: &Existing, verdict: &mut Verdict) {
     let name = &webhook.name;
     // What was answered 2xx or given up.
     let mut settled: HashSet<usize> = HashSet::new();
     let mut delivered: HashSet<usize> = HashSet::new();
     for life in lane.chunk_by(|a, b| a.life == b.life) {
         let first = life[0].number;
-        if let Some(before) = existing.range(..first).find(|number| !settled.contains(number)) {
+        let mut before = existing.range(..first).filter(|(_, last)| **last >= life[0].life);
+        if let Some((before, _)) = before.find(|(number, _)| !settled.contains(*number)) {
             verdict.add(Broken::Order, || {
                 format!("{name}: {:?} begins its life, but {before} was not settled", life[0])
             });
@@ -215,7 +225,7 @@ fn follow(
     webhook: &Webhook,
     before: &Seen,
     seen: &Seen,
-    existing: &BTreeSet<usize>,
+    existing: &Existing,
     answered: &HashSet<usize>,
     verdict: &mut Verdict,
 ) {
@@ -226,8 +236,8 @@ fn follow(
     if seen.number == before.number {
         return;
     }
-    let next = existing.range(before.number + 1..).next();
-    if next != Some(&seen.number) {
+    let mut next = existing.range(before.number + 1..).filter(|(_, last)| **last >= seen.life);
+    if next.next().map(|(number, _)| *number) != Some(seen.number) {
         verdict.add(Broken::Order, || format!("{name}: {before:?}, then {seen:?}"));
     } else if !answered.contains(&before.number) && !webhook.dead.contains(&before.id) {
         verdict.add(Broken::Order, || format!("{name}: {before:?} was not settled, {seen:?}"));

@@ -2,9 +2,11 @@
 
 use crate::receiver::Receiver;
 use crate::server::{Ferrite, Reply, ferrite};
+use crate::support::PATIENCE;
 use ferrite::base::random::seed;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A directory for one test, empty at first.
 pub fn fresh_directory(name: &str) -> PathBuf {
@@ -65,17 +67,22 @@ pub fn make_webhooks(server: &Ferrite, parties: &[Party], survived: bool) {
     }
 }
 
+/// Waits until nothing of these webhooks is pending, for as long as requests still come.
+pub fn wait_until_delivered(server: &Ferrite, parties: &[Party]) {
+    let mut client = server.client();
+    let (mut count, mut since) = (0, Instant::now());
+    while parties.iter().any(|party| client.counter(party.name, "pending") > 0) {
+        let now = parties.iter().map(|party| party.receiver.count()).sum();
+        if now != count {
+            (count, since) = (now, Instant::now());
+        }
+        assert!(since.elapsed() < PATIENCE, "something is pending, and nothing comes any more");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Stops it as an operator does.
 pub fn end_in_order(server: &mut Ferrite) {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
-}
-
-/// TEMPORARY
-pub fn quiet(receiver: &Receiver) {
-    let mut before = usize::MAX;
-    while receiver.count() != before {
-        before = receiver.count();
-        std::thread::sleep(std::time::Duration::from_millis(500));
-    }
 }

@@ -7,10 +7,9 @@ use crate::rules::judge;
 use crate::server::Ferrite;
 use crate::serving::{
     DURABLE, Party, chosen_seed, end_in_order, fresh_directory, make_webhooks, serve,
+    wait_until_delivered,
 };
-use crate::support::eventually;
 use crate::{dump, rounds::End};
-use std::cell::RefCell;
 use std::io::BufReader;
 use std::net::TcpStream;
 
@@ -35,16 +34,14 @@ fn lives(name: &str, end: End) -> Story {
     let mut story = Story::default();
     for (life, workers) in [1, 3, 2].into_iter().enumerate() {
         parties[0].receiver.set_gone(life < 2);
-        let mut server = Ferrite::spawn(serve(&directory, workers, DURABLE));
+        let mut command = serve(&directory, workers, DURABLE);
+        // What waits for the endpoint is left in the log.
+        command.env("FERRITE_SERVER_SHUTDOWN_TIMEOUT_MS", "200");
+        let mut server = Ferrite::spawn(command);
         make_webhooks(&server, &parties, life > 0);
         write(&server, &mut client);
         if life == 2 {
-            let resp = RefCell::new(server.client());
-            for party in &parties {
-                let pending = || resp.borrow_mut().counter(party.name, "pending");
-                eventually("nothing is pending", || pending() == 0);
-                crate::serving::quiet(&party.receiver);
-            }
+            wait_until_delivered(&server, &parties);
         }
         match end {
             End::Killed => server.kill(),
@@ -67,7 +64,6 @@ fn lives(name: &str, end: End) -> Story {
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn a_backlog_outlives_other_numbers_of_workers_in_order_and_nothing_comes_twice() {
     let story = lives("workers", End::Ordered);
     let verdict = judge(&story);
@@ -77,7 +73,6 @@ fn a_backlog_outlives_other_numbers_of_workers_in_order_and_nothing_comes_twice(
 }
 
 #[test]
-#[ignore = "the engine does not use the durable log yet"]
 fn a_backlog_outlives_other_numbers_of_workers_that_are_killed() {
     let story = lives("workers-killed", End::Killed);
     let verdict = judge(&story);
