@@ -118,7 +118,7 @@ impl Shard {
             self.count_coalesced(slot, CameFrom::Replay);
             let (id, target, worker) = (event.id, event.target, self.config.worker);
             self.ack_places(number, &[KeptPlace { id, target, worker }], Finish::Coalesced);
-            return;
+            return self.flush_soon(now);
         }
         let record = EventRecord::replayed(order, now, &event);
         let record = self.events.insert(record) as u32;
