@@ -544,9 +544,15 @@ impl Ledger {
         self.unread.store(deliveries, Ordering::Relaxed);
     }
 
-    /// One of them was taken up, or is a dead letter.
-    pub fn note_read(&self) {
-        self.unread.fetch_sub(1, Ordering::Relaxed);
+    /// One of them was taken up, or is a dead letter. `false`: none is counted any more.
+    pub fn note_read(&self) -> bool {
+        let relaxed = Ordering::Relaxed;
+        self.unread.fetch_update(relaxed, relaxed, |unread| unread.checked_sub(1)).is_ok()
+    }
+
+    /// The webhook is deleted, and they with it: gives how many there were.
+    pub fn forget_unread(&self) -> u64 {
+        self.unread.swap(0, Ordering::Relaxed)
     }
 
     /// Pending deliveries, on all workers.

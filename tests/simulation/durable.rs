@@ -49,10 +49,11 @@ pub fn schedule(world: &mut World) {
 }
 
 /// What is done when the queue of a new webhook is full, and whether its events keep their order.
-pub fn draw_policies(world: &mut World) -> (OnFull, bool) {
+pub fn draw_policies(world: &mut World, coalesce: bool) -> (OnFull, bool) {
     if world.store.is_none() {
         return (OnFull::Reject, true);
     }
     let on_full = world.dice.pick(&[OnFull::Reject, OnFull::Wait, OnFull::DropOldest]);
-    (on_full, world.dice.chance(850))
+    // Without order there is no latest.
+    (on_full, coalesce || world.dice.chance(850))
 }

@@ -179,6 +179,8 @@ pub enum Note {
     Dead { webhook: u32, id: u64 },
     /// Deliveries could not be written that are nowhere else.
     Lost { webhook: u32, ids: Vec<u64> },
+    /// Events could not be written: they are in memory, if anywhere.
+    Refused { ids: Vec<u64> },
     /// Whoever waited for an event was told.
     Answered { event: u32, kept: bool },
     /// A fetch is answered.

@@ -82,6 +82,10 @@ pub enum Told {
         webhook: u64,
         ids: Vec<EventId>,
     },
+    /// Events that were handed over could not be written.
+    Refused {
+        ids: Vec<EventId>,
+    },
     /// Somebody who waited has his answer.
     Answered {
         waiter: u32,
@@ -156,6 +160,8 @@ pub struct Store {
     pub fails: bool,
     pub trick: Trick,
     pub now: u64,
+    /// When it refused last.
+    pub refused_at: u64,
     boot: u64,
 }
 
@@ -197,9 +203,13 @@ impl Store {
         if fails {
             self.sides[worker].failed.insert(ticket);
         }
+        let mut refused = Vec::new();
         for written in batch {
             match written {
                 Written::Event { event, waiter } => {
+                    if fails {
+                        refused.push(event.id);
+                    }
                     let forgets = matches!(self.trick, Trick::ForgetEvents(from)
                         if event.id.sequence >= from);
                     if !fails && !forgets {
@@ -227,6 +237,9 @@ impl Store {
                 }
             }
         }
+        if fails {
+            self.told.push((worker, Told::Refused { ids: refused }));
+        }
     }
 
     /// Hands over and writes everything, as the end of the engine in good order does.
@@ -247,7 +260,8 @@ impl Store {
 
     /// For how long something has waited to be handed over.
     pub fn waits_us(&self, worker: usize) -> u64 {
-        self.sides[worker].waits_since.map_or(0, |since| self.now - since)
+        let since = self.sides[worker].waits_since;
+        since.map_or(0, |since| self.now - since.max(self.refused_at))
     }
 
     /// Most deliveries that a fetch under way may bring.

@@ -138,6 +138,9 @@ impl World {
                 webhook: webhook_of(webhook),
                 ids: ids.into_iter().map(id_number).collect(),
             },
+            Told::Refused { ids } => {
+                Note::Refused { ids: ids.into_iter().map(id_number).collect() }
+            }
             Told::Answered { waiter, kept } => {
                 Note::Answered { event: self.waiters[&waiter], kept }
             }
@@ -200,10 +203,14 @@ impl World {
         if self.healed && begins {
             return;
         }
+        let now = self.now;
         {
             let mut store = self.store();
             match mood {
-                Mood::Refuses => store.refuses = begins,
+                Mood::Refuses => {
+                    store.refuses = begins;
+                    store.refused_at = now;
+                }
                 Mood::Full => store.is_full = begins,
                 Mood::Fails => store.fails = begins,
             }
@@ -275,6 +282,18 @@ impl World {
         });
         let unread = self.shared.unread.load(Ordering::Relaxed) as usize;
         orphans.count() + unread + usize::from(!store.is_quiet())
+    }
+
+    /// Where deliveries are that are still pending.
+    pub fn where_pending(&mut self) -> String {
+        let shards: Vec<(usize, usize)> = (0..self.seats.len())
+            .map(|shard| (self.shard(shard).pending(), self.seats[shard].inbox.len()))
+            .collect();
+        let journal = self.pending_in_journal();
+        let unread = self.shared.unread.load(Ordering::Relaxed);
+        format!(
+            "(deliveries, events) of each shard {shards:?}, {journal} of no shard, {unread} unread"
+        )
     }
 
     /// What the journal has in the end.

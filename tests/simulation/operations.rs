@@ -445,7 +445,9 @@ impl World {
 
     pub fn draw_order(&mut self) -> Order {
         let endpoint = self.dice.below(self.plan.endpoints);
-        let (on_full, ordered) = durable::draw_policies(self);
+        // With full queues the world could not tell what is dropped from what gives way.
+        let coalesce = self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600);
+        let (on_full, ordered) = durable::draw_policies(self, coalesce);
         let batch = self.draw_batch();
         let structured = Format::CloudEventsStructured;
         let (other, sequence) = match batch {
@@ -462,8 +464,7 @@ impl World {
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
             on_full,
-            // With full queues the world could not tell what is dropped from what gives way.
-            coalesce: self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600),
+            coalesce,
             ordered,
             signed: self.dice.chance(300),
             format,
@@ -515,7 +516,7 @@ impl World {
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
                     set_batch(settings, order.batch);
-                    settings.coalesce = order.coalesce;
+                    settings.coalesce = order.coalesce && settings.ordered;
                     settings.format = order.format;
                     settings.sequence = order.sequence;
                     settings.final_statuses = order.final_status.into_iter().collect();

@@ -488,7 +488,10 @@ impl World {
             }
             if !self.step(until) {
                 self.checkpoint();
-                self.broken(format!("{pending} deliveries are still pending long after healing"));
+                let where_to = self.where_pending();
+                self.broken(format!(
+                    "{pending} deliveries are still pending long after healing: {where_to}"
+                ));
                 return;
             }
         }

@@ -202,8 +202,7 @@ impl Shard {
     /// A delivery comes into memory that was in the journal only.
     fn take_up_stored(&mut self, now: Now, slot: u32, stored: StoredDelivery, spilled: bool) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if !spilled {
-            webhook.definition.ledger.note_read();
+        if !spilled && webhook.definition.ledger.note_read() {
             self.shared.unread.fetch_sub(1, Ordering::Relaxed);
         }
         let place = place_of(&stored, self.config.worker);
@@ -296,6 +295,9 @@ impl Shard {
         if self.journal.is_none() {
             return 0;
         }
+        // By the first worker that hears of it: the others may still take some up.
+        let unread = webhook.definition.ledger.forget_unread();
+        self.shared.unread.fetch_sub(unread, Ordering::Relaxed);
         let number = webhook.definition.number;
         let letters = webhook.definition.ledger.dead().places_of(self.config.worker);
         self.ack_places(number, &letters, Finish::Cancelled);

@@ -78,8 +78,8 @@ struct Ledgers {
     /// Shards that may have taken back more than the driver knows: connections were closed that
     /// carried requests of a deleted webhook, and with them requests that it never learned of.
     vague: BTreeSet<usize>,
-    /// Webhooks that a shard has no more.
-    deleted: BTreeSet<(u32, usize)>,
+    /// The webhooks that each shard has.
+    known: BTreeSet<(u32, usize)>,
 }
 
 impl Ledgers {
@@ -104,7 +104,8 @@ impl Ledgers {
             }) => {
                 *self.resent.entry(*shard).or_default() += 1;
             }
-            Happening::Learned { shard, terms, .. } => {
+            Happening::Learned { shard, webhook, terms } => {
+                self.known.insert((*webhook, *shard));
                 // Only connections that carry several requests lose others with a deleted
                 // webhook's.
                 if terms.pipeline > 1 {
@@ -141,7 +142,7 @@ impl Ledgers {
                 let books = self.books.entry((*webhook, *shard)).or_default();
                 books.cancelled += std::mem::take(&mut books.pending);
                 books.spilled = 0;
-                self.deleted.insert((*webhook, *shard));
+                self.known.remove(&(*webhook, *shard));
             }
             Happening::Journal { shard, note } => self.follow_journal(*shard, note),
             _ => {}
@@ -160,7 +161,7 @@ impl Ledgers {
         else {
             return;
         };
-        if self.deleted.contains(&(*webhook, shard)) {
+        if !self.known.contains(&(*webhook, shard)) {
             return;
         }
         let books = self.books.entry((*webhook, shard)).or_default();

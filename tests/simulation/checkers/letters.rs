@@ -34,7 +34,7 @@ impl Letters {
 /// cleared, or forgotten because of the bound; only what is kept is replayed.
 pub fn letters(history: &History, plan: &Plan) -> Result<(), String> {
     let mut webhooks: BTreeMap<u32, Letters> = BTreeMap::new();
-    let mut deleted = BTreeSet::new();
+    let mut known = BTreeSet::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::Attempt(attempt) if attempt.outcome == DeliveryOutcome::Dead => {
@@ -42,11 +42,14 @@ pub fn letters(history: &History, plan: &Plan) -> Result<(), String> {
                 letters.keep(&attempt.ids, plan.dead.letters_max);
             }
             Happening::Deleted { shard, webhook } => {
-                deleted.insert((*shard, *webhook));
+                known.remove(&(*shard, *webhook));
+            }
+            Happening::Learned { shard, webhook, .. } => {
+                known.insert((*shard, *webhook));
             }
             // Those of an earlier life are there again.
             Happening::Journal { shard, note: Note::Fetched { webhook, deliveries, .. } }
-                if !deleted.contains(&(*shard, *webhook)) =>
+                if known.contains(&(*shard, *webhook)) =>
             {
                 let dead = deliveries.iter().filter(|one| one.dead).map(|one| one.id);
                 let dead: Vec<u64> = dead.collect();
