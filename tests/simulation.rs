@@ -17,6 +17,7 @@ mod simulation {
     pub mod controls;
     pub mod dice;
     pub mod durable;
+    pub mod durable_controls;
     pub mod endpoints;
     pub mod faults;
     pub mod history;
@@ -35,6 +36,7 @@ mod simulation {
     pub mod scenarios;
     pub mod secrets;
     pub mod signing;
+    pub mod spilling;
     pub mod world;
     pub mod writing;
 }

@@ -227,7 +227,7 @@ impl Store {
                 }
                 Written::Attempts(mark) => {
                     if let Some(target) = self.target(&mark) {
-                        target.attempts = target.attempts.max(mark.value);
+                        target.attempts = mark.value;
                     }
                 }
                 Written::Dead(mark, death) => {

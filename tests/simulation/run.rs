@@ -71,7 +71,8 @@ fn fail(world: &World, panicked: bool, violations: &[(&str, String)], test: &str
     if let Some(time) = times.min() {
         history.entries.retain(|entry| entry.at <= time);
     }
-    text += &history.tail(TAIL_LINES);
+    let lines = std::env::var("SIMULATION_TAIL").ok().and_then(|lines| lines.parse().ok());
+    text += &history.tail(lines.unwrap_or(TAIL_LINES));
     let seed = world.plan.seed;
     panic!("{text}run it again: SIMULATION_SEED={seed} cargo test --test simulation {test}\n");
 }

@@ -167,22 +167,25 @@ impl Ledgers {
         let books = self.books.entry((*webhook, shard)).or_default();
         match note {
             Note::Finished { finish, .. } if *finish == Finish::Dropped as u16 => {
-                (books.dropped, books.pending) = (books.dropped + 1, books.pending - 1);
+                (books.dropped, books.pending) = (books.dropped + 1, books.pending.wrapping_sub(1));
             }
             Note::Finished { finish, .. } if *finish == Finish::Coalesced as u16 => {
-                (books.coalesced, books.pending) = (books.coalesced + 1, books.pending - 1);
+                (books.coalesced, books.pending) =
+                    (books.coalesced + 1, books.pending.wrapping_sub(1));
             }
             Note::Lost { ids, .. } => {
                 let lost = ids.len() as u64;
                 books.dropped += lost;
-                (books.pending, books.spilled) = (books.pending - lost, books.spilled - lost);
+                (books.pending, books.spilled) =
+                    (books.pending.wrapping_sub(lost), books.spilled.wrapping_sub(lost));
             }
             Note::Fetched { deliveries, .. } => {
                 let earlier = deliveries.iter().filter(|one| one.earlier);
                 let unfinished = earlier.filter(|one| !one.dead).count() as u64;
                 books.triggered += unfinished;
                 books.pending += unfinished;
-                books.spilled -= deliveries.iter().filter(|one| !one.earlier).count() as u64;
+                let own = deliveries.iter().filter(|one| !one.earlier).count() as u64;
+                books.spilled = books.spilled.wrapping_sub(own);
             }
             _ => {}
         }
