@@ -10,6 +10,7 @@ pub mod config;
 mod connection;
 mod demo;
 pub mod engine;
+pub mod hosted;
 pub mod keyspace;
 mod log_commands;
 mod password;

@@ -357,6 +357,11 @@ impl Engine {
     }
 
     #[inline]
+    pub(super) fn wants(&self, event: super::WebhookEvent, key: &[u8]) -> bool {
+        self.published.as_ref().is_some_and(|published| published.load().wants(event, key))
+    }
+
+    #[inline]
     pub(super) fn offer(
         &self,
         event: &EventRef<'_>,

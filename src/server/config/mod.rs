@@ -11,6 +11,7 @@ pub mod keys;
 mod nearest;
 mod place;
 mod security;
+mod words;
 
 pub use default_file::{default_file, reference};
 pub use environment::variable;
@@ -54,6 +55,15 @@ pub fn load(
     path: Option<&Path>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
+    load_with_words(path, variables, &[])
+}
+
+/// As [`load`], and then changed by pairs of a key and its value, as a module's arguments are.
+pub fn load_with_words(
+    path: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    words: &[(&str, &str)],
+) -> Result<Loaded, ConfigError> {
     let mut settings = ServerSettings::default();
     let mut problems = Vec::new();
     if let Some(path) = path {
@@ -68,6 +78,7 @@ pub fn load(
         }
     }
     problems.extend(environment::apply(variables, &mut settings));
+    problems.extend(words::apply(words, &mut settings));
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }

@@ -1,0 +1,247 @@
+//! What the server calls, and the module's state.
+//!
+//! The state belongs to the server's thread, on which all of this runs: it is there from the time
+//! that the module is loaded until the process ends.
+
+use crate::command_info::is_change;
+use crate::events::Events;
+use crate::host::{BlockedClient, Dump, NotifiedKey, Server, Watch, Words};
+use crate::resp::{Answer, pass_on};
+use crate::settings;
+use ferrite::server::engine::{TestFuture, block_on};
+use ferrite::server::hosted::{self, Caller, HostedCommands, Outcome};
+use ferrite::webhooks::WebhookManager;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Tests under way at once; each has a thread that waits for it.
+const TESTS_MAX: usize = 64;
+
+const NOT_IN_TRANSACTION: &str = "ERR Command not allowed inside a transaction";
+const TOO_MANY_TESTS: &str = "ERR too many tests are under way; try again";
+const NOT_ON_REPLICA: &str = "READONLY a replica sends nothing: publish to its primary";
+
+thread_local! {
+    static MODULE: RefCell<Option<Module>> = const { RefCell::new(None) };
+}
+
+struct Module {
+    manager: WebhookManager,
+    commands: HostedCommands,
+    events: Events,
+    shutdown_timeout: Duration,
+    is_replica: bool,
+    is_loading: bool,
+    /// Commands are heard of while there are webhooks.
+    watch: Option<Watch>,
+    tests: Arc<AtomicUsize>,
+    /// Holds a reply; kept for the next.
+    reply: Vec<u8>,
+}
+
+/// Runs `act` with the state. Nothing happens when the server calls while it is called: it would
+/// be an event of our own reading.
+fn with_module<R>(act: impl FnOnce(&mut Module) -> R) -> Option<R> {
+    MODULE.with(|module| module.try_borrow_mut().ok()?.as_mut().map(act))
+}
+
+/// The module is loaded.
+pub fn start(server: &Server<'_>, words: &[&[u8]]) -> Result<(), String> {
+    let settings = settings::read(words)?;
+    settings.warnings.iter().for_each(|warning| server.log(c"warning", warning));
+    let manager = WebhookManager::start(settings.server.webhooks.clone())
+        .map_err(|error| error.to_string())?;
+    let driver = manager.driver().unwrap_or_default();
+    let workers = settings.server.webhooks.workers.workers;
+    server.log(c"notice", &format!("webhooks: {workers} workers run on {driver}"));
+    let module = Module {
+        commands: HostedCommands::new(settings.server.clone(), manager.clone()),
+        events: Events::new(manager.clone(), settings.value_bytes_max),
+        manager,
+        shutdown_timeout: Duration::from_millis(settings.server.shutdown_timeout_ms),
+        is_replica: server.is_replica(),
+        is_loading: server.is_loading(),
+        watch: None,
+        tests: Arc::default(),
+        reply: Vec::new(),
+    };
+    MODULE.with(|place| *place.borrow_mut() = Some(module));
+    Ok(())
+}
+
+/// One of the WEBHOOK commands.
+pub fn command(server: &mut Server<'_>, words: &[&[u8]]) {
+    let done = with_module(|module| module.command(server, words));
+    if done.is_none() {
+        server.error(b"ERR webhooks are not running");
+    }
+}
+
+/// Something happened to a key.
+pub fn notification(server: &Server<'_>, event: &[u8], key: &NotifiedKey<'_>) {
+    with_module(|module| {
+        if !(module.is_replica || module.is_loading) {
+            module.events.notification(server, event, key);
+        }
+    });
+}
+
+/// A command is about to run.
+pub fn command_begins(words: &Words<'_>) {
+    with_module(|module| {
+        if !(module.is_replica || module.is_loading) {
+            module.events.command_begins(words);
+        }
+    });
+}
+
+/// The server has done what there was to do.
+pub fn before_sleep(_server: &Server<'_>) {
+    with_module(|module| module.events.let_go());
+}
+
+/// The server has become a primary or a replica.
+pub fn role_changed(server: &Server<'_>, is_primary: bool) {
+    with_module(|module| {
+        module.is_replica = !is_primary;
+        module.events.forget();
+        let now = if is_primary { "sends" } else { "does not send" };
+        server.log(c"notice", &format!("webhooks: this server {now} events from now on"));
+    });
+}
+
+/// What is being loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loading {
+    /// An RDB file, or what a primary sends.
+    Dump,
+    /// The append-only file.
+    AppendOnlyFile,
+    /// Nothing any more.
+    Ended,
+    /// Nothing any more, and it did not work.
+    Failed,
+}
+
+/// The server begins or ends loading its data.
+pub fn loading(server: &Server<'_>, loading: Loading) {
+    with_module(|module| {
+        module.is_loading = matches!(loading, Loading::Dump | Loading::AppendOnlyFile);
+        module.events.forget();
+        module.follow_definitions(server);
+    });
+}
+
+/// The server is about to end: what is pending is delivered, as far as there is time.
+pub fn shutdown(server: &Server<'_>) {
+    with_module(|module| {
+        module.events.let_go();
+        let report = block_on(module.manager.shutdown(module.shutdown_timeout));
+        if report.pending > 0 {
+            let line = format!("webhooks: {} deliveries were left pending", report.pending);
+            server.log(c"warning", &line);
+        }
+    });
+}
+
+/// What is written when there are no webhooks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Empty {
+    /// That there are none.
+    Written,
+    /// Nothing.
+    LeftOut,
+}
+
+/// Writes the definitions to an RDB file.
+pub fn save(dump: &mut Dump, empty: Empty) {
+    if empty == Empty::Written {
+        dump.put_number(0);
+    }
+}
+
+/// Reads the definitions from an RDB file.
+pub fn restore(dump: &mut Dump) -> bool {
+    dump.number() == 0
+}
+
+impl Module {
+    fn command(&mut self, server: &mut Server<'_>, words: &[&[u8]]) {
+        let name = words.first().copied().unwrap_or_default();
+        if self.is_replica && name.eq_ignore_ascii_case(b"webhook.publish") {
+            return server.error(NOT_ON_REPLICA.as_bytes());
+        }
+        if name.eq_ignore_ascii_case(b"webhook.test") && server.denies_blocking() {
+            return server.error(NOT_IN_TRANSACTION.as_bytes());
+        }
+        for _ in 0..std::mem::take(&mut self.events.refused) {
+            self.commands.count_refused();
+        }
+        let id = server.client_id();
+        let source_ip = server.client_ip(id);
+        let caller = Caller {
+            id,
+            source_ip: &source_ip,
+            database: server.database(),
+            resp3: server.is_resp3(),
+        };
+        // What was before is told before what the command says.
+        self.events.let_go();
+        self.reply.clear();
+        match self.commands.run(&caller, words, &mut self.reply) {
+            Outcome::Test(test) => self.test(server, caller.resp3, test),
+            Outcome::Replied => {
+                pass_on(&self.reply, server);
+                if is_change(name) && self.reply == b"+OK\r\n" {
+                    server.replicate();
+                    self.follow_definitions(server);
+                }
+            }
+        }
+    }
+
+    /// The client waits, and not the server.
+    fn test(&self, server: &mut Server<'_>, resp3: bool, test: TestFuture) {
+        if self.tests.fetch_add(1, Ordering::Relaxed) >= TESTS_MAX {
+            self.tests.fetch_sub(1, Ordering::Relaxed);
+            return server.error(TOO_MANY_TESTS.as_bytes());
+        }
+        let (client, tests) = (server.block(), self.tests.clone());
+        let waiting = std::thread::Builder::new().name("webhook-test".to_owned());
+        // The client is behind a cell, so that it is at hand when there is no thread for it.
+        let client = Arc::new(std::sync::Mutex::new(Some(client)));
+        let for_thread = client.clone();
+        let spawned = waiting.spawn(move || {
+            let outcome = block_on(test);
+            let mut reply = Vec::new();
+            hosted::write_test_report(&mut reply, resp3, &outcome);
+            answer(&for_thread, &reply);
+            tests.fetch_sub(1, Ordering::Relaxed);
+        });
+        if spawned.is_err() {
+            self.tests.fetch_sub(1, Ordering::Relaxed);
+            answer(&client, format!("-{TOO_MANY_TESTS}\r\n").as_bytes());
+        }
+    }
+
+    /// Hears of commands while there is a webhook that might want to know.
+    fn follow_definitions(&mut self, server: &Server<'_>) {
+        let wanted = !self.manager.list().is_empty();
+        match self.watch.take() {
+            Some(watch) if !wanted => server.unwatch_commands(watch),
+            None if wanted => self.watch = server.watch_commands(),
+            watch => self.watch = watch,
+        }
+    }
+}
+
+fn answer(client: &std::sync::Mutex<Option<BlockedClient>>, reply: &[u8]) {
+    let client = client.lock().ok().and_then(|mut client| client.take());
+    if let Some(client) = client {
+        client.reply(|server| {
+            pass_on(reply, server);
+        });
+    }
+}
