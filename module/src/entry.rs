@@ -4,14 +4,16 @@
 //! that the module is loaded until the process ends.
 
 use crate::command_info::is_change;
+use crate::definitions;
 use crate::events::Events;
-use crate::host::{BlockedClient, Dump, NotifiedKey, Server, Watch, Words};
+use crate::host::{self, BlockedClient, Dump, NotifiedKey, Server, Watch, Words};
 use crate::resp::{Answer, pass_on};
 use crate::settings;
 use ferrite::server::engine::{TestFuture, block_on};
 use ferrite::server::hosted::{self, Caller, HostedCommands, Outcome};
 use ferrite::webhooks::WebhookManager;
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use std::time::Duration;
 /// Tests under way at once; each has a thread that waits for it.
 const TESTS_MAX: usize = 64;
 
+const OK_REPLY: &[u8] = b"+OK\r\n";
 const NOT_IN_TRANSACTION: &str = "ERR Command not allowed inside a transaction";
 const TOO_MANY_TESTS: &str = "ERR too many tests are under way; try again";
 const NOT_ON_REPLICA: &str = "READONLY a replica sends nothing: publish to its primary";
@@ -34,6 +37,8 @@ struct Module {
     shutdown_timeout: Duration,
     is_replica: bool,
     is_loading: bool,
+    /// Since loading began.
+    definitions_were_loaded: bool,
     /// Commands are heard of while there are webhooks.
     watch: Option<Watch>,
     tests: Arc<AtomicUsize>,
@@ -53,6 +58,17 @@ pub fn start(server: &Server<'_>, words: &[&[u8]]) -> Result<(), String> {
     settings.warnings.iter().for_each(|warning| server.log(c"warning", warning));
     let manager = WebhookManager::start(settings.server.webhooks.clone())
         .map_err(|error| error.to_string())?;
+    // No webhook leads to this server, nor to the port by which its cluster talks (SEC-1).
+    let port = server.configured_number(c"port");
+    let bus = port.filter(|_| server.is_in_cluster()).and_then(|port| {
+        let bus = server.configured_number(c"cluster-port").filter(|bus| *bus != 0);
+        bus.or(port.checked_add(10_000))
+    });
+    for port in [port, bus, server.configured_number(c"tls-port")].into_iter().flatten() {
+        if port != 0 {
+            manager.add_own_listener((Ipv4Addr::UNSPECIFIED, port).into());
+        }
+    }
     let driver = manager.driver().unwrap_or_default();
     let workers = settings.server.webhooks.workers.workers;
     server.log(c"notice", &format!("webhooks: {workers} workers run on {driver}"));
@@ -63,6 +79,7 @@ pub fn start(server: &Server<'_>, words: &[&[u8]]) -> Result<(), String> {
         shutdown_timeout: Duration::from_millis(settings.server.shutdown_timeout_ms),
         is_replica: server.is_replica(),
         is_loading: server.is_loading(),
+        definitions_were_loaded: false,
         watch: None,
         tests: Arc::default(),
         reply: Vec::new(),
@@ -130,6 +147,17 @@ pub fn loading(server: &Server<'_>, loading: Loading) {
     with_module(|module| {
         module.is_loading = matches!(loading, Loading::Dump | Loading::AppendOnlyFile);
         module.events.forget();
+        match loading {
+            Loading::Dump => module.definitions_were_loaded = false,
+            // Its commands make them anew.
+            Loading::AppendOnlyFile => {
+                module.definitions_were_loaded = true;
+                module.become_of(Vec::new());
+            }
+            // Some servers leave out that there are none.
+            Loading::Ended if !module.definitions_were_loaded => module.become_of(Vec::new()),
+            Loading::Ended | Loading::Failed => {}
+        }
         module.follow_definitions(server);
     });
 }
@@ -156,15 +184,24 @@ pub enum Empty {
 }
 
 /// Writes the definitions to an RDB file.
+///
+/// The server does this in a copy of itself, which has this thread alone: the locks of other
+/// threads would never be let go there. Definitions are changed and read by this thread only.
 pub fn save(dump: &mut Dump, empty: Empty) {
-    if empty == Empty::Written {
-        dump.put_number(0);
+    let webhooks = with_module(|module| definitions::of(&module.manager)).unwrap_or_default();
+    if empty == Empty::Written || !webhooks.is_empty() {
+        definitions::write(dump, &webhooks);
     }
 }
 
 /// Reads the definitions from an RDB file.
 pub fn restore(dump: &mut Dump) -> bool {
-    dump.number() == 0
+    let wanted = definitions::read(dump);
+    with_module(|module| {
+        module.definitions_were_loaded = true;
+        module.become_of(wanted);
+    })
+    .is_some()
 }
 
 impl Module {
@@ -194,7 +231,7 @@ impl Module {
             Outcome::Test(test) => self.test(server, caller.resp3, test),
             Outcome::Replied => {
                 pass_on(&self.reply, server);
-                if is_change(name) && self.reply == b"+OK\r\n" {
+                if is_change(name) && self.reply == OK_REPLY {
                     server.replicate();
                     self.follow_definitions(server);
                 }
@@ -223,6 +260,22 @@ impl Module {
         if spawned.is_err() {
             self.tests.fetch_sub(1, Ordering::Relaxed);
             answer(&client, format!("-{TOO_MANY_TESTS}\r\n").as_bytes());
+        }
+    }
+
+    /// Makes the webhooks those that are wanted. One that cannot be made is left out: the data of
+    /// the server are worth more than it.
+    fn become_of(&mut self, wanted: Vec<definitions::Commands>) {
+        let caller = Caller { id: 0, source_ip: "", database: 0, resp3: false };
+        for words in definitions::changes(&definitions::of(&self.manager), wanted) {
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let mut reply = Vec::new();
+            let done = self.commands.run(&caller, &words, &mut reply);
+            if !matches!(done, Outcome::Replied) || reply != OK_REPLY {
+                let name = words.get(1).copied().unwrap_or_default();
+                let (name, why) = (String::from_utf8_lossy(name), String::from_utf8_lossy(&reply));
+                host::log(c"warning", &format!("webhook {name} was not restored: {}", why.trim()));
+            }
         }
     }
 

@@ -99,6 +99,11 @@ impl<'a> Server<'a> {
         self.has(raw::REDISMODULE_CTX_FLAGS_SLAVE)
     }
 
+    /// Whether it is a node of a cluster.
+    pub fn is_in_cluster(&self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
+    }
+
     /// Whether it reads its data from a file, or from its primary.
     pub fn is_loading(&self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
@@ -136,6 +141,23 @@ impl<'a> Server<'a> {
         let bytes: Vec<u8> = info.addr.iter().map(|byte| *byte as u8).collect();
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
+
+    /// The port that the server listens on, or another number of its configuration.
+    pub fn configured_number(&self, name: &CStr) -> Option<u16> {
+        let (command, format, get) = (c"CONFIG".as_ptr(), c"cc".as_ptr(), c"GET".as_ptr());
+        let reply = call!(RedisModule_Call(self.context, command, format, get, name.as_ptr()));
+        if reply.is_null() {
+            return None;
+        }
+        let value = call!(RedisModule_CallReplyArrayElement(reply, 1));
+        let mut number = None;
+        if !value.is_null() {
+            let text = taken(call!(RedisModule_CreateStringFromCallReply(value)));
+            number = text.and_then(|text| String::from_utf8(text).ok()?.parse().ok());
+        }
+        call!(RedisModule_FreeCallReply(reply));
+        number
     }
 
     /// Writes a line to the server's log.
@@ -212,6 +234,11 @@ impl<'a> Server<'a> {
     pub fn unwatch_commands(&self, watch: Watch) {
         call!(RedisModule_UnregisterCommandFilter(self.context, watch.0.as_ptr().cast()));
     }
+}
+
+/// Writes a line to the server's log where there is no context.
+pub fn log(level: &CStr, line: &str) {
+    Server::new(ptr::null_mut()).log(level, line);
 }
 
 /// Strings up to so long may be kept in a form that the interface cannot lend.
@@ -446,7 +473,6 @@ impl Dump {
     }
 
     /// Writes bytes.
-    #[allow(dead_code)]
     pub fn put_bytes(&mut self, bytes: &[u8]) {
         call!(RedisModule_SaveStringBuffer(self.io, bytes.as_ptr().cast(), bytes.len()));
     }
@@ -457,7 +483,6 @@ impl Dump {
     }
 
     /// Reads bytes.
-    #[allow(dead_code)]
     pub fn bytes(&mut self) -> Vec<u8> {
         taken(call!(RedisModule_LoadString(self.io))).unwrap_or_default()
     }

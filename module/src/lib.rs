@@ -5,6 +5,7 @@
 //! reads the commands that are about to run, `events` makes events of what the server tells.
 
 mod command_info;
+mod definitions;
 mod entry;
 mod events;
 mod host;

@@ -15,7 +15,7 @@ use crate::webhooks::{Admission, TestReport, WebhookError, WebhookManager, WhenF
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub use super::command_table::CommandSpec;
-pub use super::commands::Argument;
+pub use super::commands::{Argument, CommandWords, commands_of};
 
 /// The prefix of all commands here.
 const PREFIX: &str = "webhook.";
@@ -146,6 +146,10 @@ mod tests {
     use super::*;
     use crate::webhooks::WebhookConfig;
 
+    fn now() -> u64 {
+        crate::base::time::unix_us() / 1_000_000
+    }
+
     fn commands() -> HostedCommands {
         let manager = WebhookManager::new(WebhookConfig::default());
         HostedCommands::new(ServerSettings::default(), manager)
@@ -173,6 +177,36 @@ mod tests {
         assert!(run(&mut commands, "WEBHOOK.PUBLISH GET k v").starts_with("-ERR unknown event"));
         commands.count_refused();
         assert!(run(&mut commands, "WEBHOOK.STATS").contains("refused"));
+    }
+
+    #[test]
+    fn definitions_make_the_same_webhooks_again() {
+        let mut one = commands();
+        for line in [
+            "WEBHOOK.CREATE a http://127.0.0.1:1/ EVENTS SET AUTH bearer t HEADER X-A b SECRET s1",
+            "WEBHOOK.UPDATE a SECRET s2 GRACE 1000",
+            "WEBHOOK.CREATE b https://127.0.0.1:1/x BATCH true FINAL_STATUS 404 409 PATTERN k*",
+            "WEBHOOK.DISABLE b",
+        ] {
+            assert_eq!(run(&mut one, line), "+OK\r\n", "{line}");
+        }
+        let definitions = one.manager.definitions();
+        let mut other = commands();
+        for words in definitions.iter().flat_map(|definition| commands_of(definition, now())) {
+            let line = String::from_utf8(words.join(&b' ')).unwrap();
+            assert_eq!(run(&mut other, &line), "+OK\r\n", "{line}");
+        }
+        let mut again = other.manager.definitions();
+        // The second that a grace ends in may have been rounded.
+        for (definition, before) in again.iter_mut().zip(&definitions) {
+            for (secret, (_, until)) in
+                definition.retired_secrets.iter_mut().zip(&before.retired_secrets)
+            {
+                assert!(secret.1.abs_diff(*until) <= 1);
+                secret.1 = *until;
+            }
+        }
+        assert_eq!(again, definitions);
     }
 
     #[test]

@@ -319,6 +319,13 @@ impl WebhookManager {
         self.engine.offer(event, when_full)
     }
 
+    /// Everything that each webhook was told, secrets included, for hosts that keep definitions
+    /// themselves.
+    #[doc(hidden)]
+    pub fn definitions(&self) -> Vec<super::WebhookDefinition> {
+        self.engine.definitions()
+    }
+
     /// Whether any webhook that takes events wants this event of this key, by the patterns and
     /// events of now. For hosts that have to read a value before they can offer it.
     #[inline]

@@ -4,6 +4,7 @@
 //! here can be polled by any executor.
 
 mod config;
+mod definition;
 mod deliveries;
 mod engine;
 mod error;
@@ -32,6 +33,8 @@ pub use crate::metrics::{
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
+#[doc(hidden)]
+pub use definition::WebhookDefinition;
 pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
