@@ -9,6 +9,8 @@ pub struct Command {
     pub name: CString,
     /// Its flags, with spaces between them.
     pub flags: CString,
+    /// The categories of access control it is in, with spaces between them.
+    pub categories: CString,
     /// Words, its name included; negative for a minimum.
     pub arity: c_int,
     /// What it does.
@@ -52,6 +54,7 @@ fn command(spec: &'static hosted::CommandSpec) -> Command {
     Command {
         name: text(spec.name),
         flags: text(&flags(spec)),
+        categories: text(&categories(spec)),
         arity: spec.arity,
         summary: text(spec.summary),
         since: text(spec.since),
@@ -82,6 +85,18 @@ fn flags(spec: &hosted::CommandSpec) -> String {
         }
     }
     flags.join(" ")
+}
+
+/// Those that a server gives its own commands with such flags.
+fn categories(spec: &hosted::CommandSpec) -> String {
+    let mut categories = vec!["admin", "dangerous", "slow"];
+    if is_change(spec.name.as_bytes()) {
+        categories.push("write");
+    }
+    if spec.flags.contains(&"blocking") {
+        categories.push("blocking");
+    }
+    categories.join(" ")
 }
 
 fn argument(argument: &hosted::Argument) -> Argument {

@@ -629,6 +629,11 @@ fn create_command(
         args: if arguments.is_empty() { ptr::null_mut() } else { arguments.as_mut_ptr() },
     };
     let described = call!(RedisModule_SetCommandInfo(handle, &info)) == OK;
+    // SAFETY: as in `call!`; Redis 7.0 does not have this function, and no categories for modules.
+    if let Some(set) = unsafe { raw::RedisModule_SetCommandACLCategories } {
+        // SAFETY: the handle and the text live as long as this call.
+        unsafe { set(handle, command.categories.as_ptr()) };
+    }
     // SAFETY: each pointer came from `Box::into_raw` in `argument_table`, once; the server has
     // copied what it wanted.
     texts.into_iter().for_each(|table| drop(unsafe { Box::from_raw(table) }));
