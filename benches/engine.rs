@@ -113,7 +113,7 @@ fn by_producers(producers: u64, rounds: u64, work: impl Fn() + Sync) -> Duration
 
 fn hand_over(criterion: &mut Criterion) {
     let inbox = Inbox::new(1024, Silent);
-    let stamp = Stamp { key_hash: 1, generation: 1, may_drop: false, timestamp_us: 1 };
+    let stamp = Stamp { key_hash: 1, generation: 1, may_drop: false, timestamp_us: 1, waiter: 0 };
     let event = event(b"order:123");
     let mut group = criterion.benchmark_group("hand-over");
     group.bench_function("buffer, pack, push, pop, give back", |bencher| {

@@ -55,7 +55,7 @@ fn payload(criterion: &mut Criterion) {
         let mut buffer = Vec::new();
         pack(
             &event,
-            &Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us },
+            &Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us, waiter: 0 },
             &mut buffer,
         );
         let event = unpack(&buffer).unwrap();

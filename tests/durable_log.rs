@@ -19,3 +19,5 @@ mod killed;
 mod model;
 #[path = "durable_log/thread.rs"]
 mod thread;
+#[path = "durable_log/waiters.rs"]
+mod waiters;

@@ -38,7 +38,8 @@ fn a_shard_in_steady_traffic_allocates_nothing() {
 
 /// The body that each delivery of `Rig` has.
 fn payload_bytes() -> u64 {
-    let stamp = Stamp { key_hash: 0, generation: 1, may_drop: false, timestamp_us: UNIX_US };
+    let stamp =
+        Stamp { key_hash: 0, generation: 1, may_drop: false, timestamp_us: UNIX_US, waiter: 0 };
     let (mut packed, mut body) = (Vec::new(), Vec::new());
     pack(&event(b"order:123"), &stamp, &mut packed);
     write_event(&mut body, EventId { boot: 1, sequence: 0 }, "SET", &unpack(&packed).unwrap());

@@ -110,8 +110,13 @@ fn body(event: &Event) -> Vec<u8> {
         traceparent: None,
         tracestate: None,
     };
-    let stamp =
-        Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: event.timestamp_us };
+    let stamp = Stamp {
+        key_hash: 0,
+        generation: 0,
+        may_drop: false,
+        timestamp_us: event.timestamp_us,
+        waiter: 0,
+    };
     let (mut buffer, mut out) = (Vec::new(), Vec::new());
     pack(&event_ref, &stamp, &mut buffer);
     let id = EventId { boot: event.id.0, sequence: event.id.1 };

@@ -61,6 +61,7 @@ fn registry(secret: Option<&str>, retries: u32, batch: Option<u32>) -> Registry 
         addresses: Arc::default(),
         proxy: None,
         dead: Default::default(),
+        keeper: None,
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {
@@ -160,6 +161,7 @@ impl Rig {
             generation: 1,
             may_drop: false,
             timestamp_us: UNIX_US + self.time_us,
+            waiter: 0,
         };
         pack(&event(b"order:123"), &stamp, &mut self.packed);
         self.shard.handle_event(self.now(), &self.packed);

@@ -166,6 +166,16 @@ pub const RATE_MAX: u32 = 1_000_000;
 /// Most statuses that one webhook may name as final.
 pub const FINAL_STATUSES_MAX: usize = 64;
 
+/// What was written down and nobody waits for is handed to the log's writer after this long, in
+/// milliseconds; sooner when it is [`LOG_FLUSH_BYTES`].
+pub const LOG_FLUSH_MS: u64 = 5;
+/// So much of it is handed over at once, in bytes.
+pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
+/// Deliveries that a webhook that lags gets from the log at a time.
+pub const LOG_FETCH_DELIVERIES_MAX: usize = 256;
+/// After this long, what was not found in the log yet is asked for again, in milliseconds.
+pub const LOG_FETCH_AGAIN_MS: u64 = 5;
+
 /// Most workers.
 pub const WORKERS_MAX: usize = 256;
 
@@ -229,9 +239,14 @@ pub const SECRET_GRACE_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
 /// Keys whose last number a worker remembers for one webhook with `SEQUENCE`. When a new key comes
 /// beyond that, it forgets all of them, and every key's numbers begin anew.
 pub const SEQUENCE_KEYS_MAX: usize = 65_536;
+/// Time between two looks at what has to be saved of webhooks, in milliseconds.
+pub const DEFINITIONS_SAVE_INTERVAL_MS: u64 = 1000;
 /// Longest key that becomes `subject` and `partitionkey` of a CloudEvent, in bytes.
 pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
 /// Longest `tracestate` that is passed on, in bytes.
 pub const TRACESTATE_BYTES_MAX: usize = 512;
 /// Most members of a `tracestate` that is passed on.
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+
+/// Callers of an engine that wait for the durable log at once. Those beyond wait for a place first.
+pub const COMMIT_WAITERS_MAX: usize = 1 << 20;

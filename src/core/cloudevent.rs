@@ -130,8 +130,13 @@ mod tests {
     use crate::core::packed::{Stamp, pack, unpack};
 
     const ID: EventId = EventId { boot: 0x1234, sequence: 0x56 };
-    const STAMP: Stamp =
-        Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: 1_705_314_600_123_456 };
+    const STAMP: Stamp = Stamp {
+        key_hash: 0,
+        generation: 0,
+        may_drop: false,
+        timestamp_us: 1_705_314_600_123_456,
+        waiter: 0,
+    };
 
     fn written(event: &EventRef<'_>) -> (String, String, String) {
         let mut buffer = Vec::new();

@@ -4,6 +4,7 @@
 use super::failure::Failure;
 use super::glob::Glob;
 use super::replay::{KeptEvent, Place, Selection, Which};
+use crate::base::id::EventId;
 use crate::base::limits;
 use std::collections::BTreeMap;
 
@@ -20,6 +21,25 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// In a number, to be written down.
+    pub const fn number(self) -> u8 {
+        match self {
+            DeadReason::RetriesUsedUp => 0,
+            DeadReason::FinalStatus => 1,
+            DeadReason::Aborted => 2,
+        }
+    }
+
+    /// The reason with this number.
+    pub const fn from_number(number: u8) -> Option<DeadReason> {
+        Some(match number {
+            0 => DeadReason::RetriesUsedUp,
+            1 => DeadReason::FinalStatus,
+            2 => DeadReason::Aborted,
+            _ => return None,
+        })
+    }
+
     /// The name in replies.
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,7 +71,22 @@ pub struct DeadLetter {
     pub replaying: bool,
 }
 
+/// Where the durable log keeps a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeptPlace {
+    /// The event's id.
+    pub id: EventId,
+    /// The webhook's place among those that the event was for.
+    pub target: u16,
+    /// The worker that its key belongs to.
+    pub worker: usize,
+}
+
 impl DeadLetter {
+    fn place(&self) -> KeptPlace {
+        KeptPlace { id: self.kept.id, target: self.kept.target, worker: self.worker }
+    }
+
     /// What it counts for: its body, its header lines and the kept part of its key.
     fn bytes(&self) -> usize {
         self.kept.body.len() + self.kept.lines.len() + self.kept.key.len()
@@ -119,11 +154,13 @@ impl DeadLetters {
     }
 
     /// Keeps `letter`, and forgets the oldest ones that have no room beside it. One that is larger
-    /// than all together may be is forgotten itself.
-    pub fn push(&mut self, letter: DeadLetter) {
+    /// than all together may be is forgotten itself. Gives those that were forgotten.
+    pub fn push(&mut self, letter: DeadLetter) -> Vec<KeptPlace> {
+        let mut forgotten = Vec::new();
         if letter.bytes() > self.limits.bytes_max || self.limits.letters_max == 0 {
             self.forgotten += 1;
-            return;
+            forgotten.push(letter.place());
+            return forgotten;
         }
         self.bytes += letter.bytes();
         self.letters.insert(self.arrived, letter);
@@ -132,7 +169,15 @@ impl DeadLetters {
             let Some((_, oldest)) = self.letters.pop_first() else { break };
             self.bytes -= oldest.bytes();
             self.forgotten += 1;
+            forgotten.push(oldest.place());
         }
+        forgotten
+    }
+
+    /// Goes on counting from what was kept before a restart. The letters themselves are not part
+    /// of it.
+    pub fn restore(&mut self, kept: DeadTally) {
+        (self.forgotten, self.cleared) = (kept.forgotten, kept.cleared);
     }
 
     /// The letters, oldest first.
@@ -140,12 +185,18 @@ impl DeadLetters {
         self.letters.values()
     }
 
-    /// Throws all letters away, also those that wait for a replay; gives their number.
-    pub fn clear(&mut self) -> u64 {
-        let count = self.letters.len() as u64;
-        (self.bytes, self.cleared) = (0, self.cleared + count);
+    /// The places of a worker's letters.
+    pub fn places_of(&self, worker: usize) -> Vec<KeptPlace> {
+        let places = self.letters.values().map(DeadLetter::place);
+        places.filter(|place| place.worker == worker).collect()
+    }
+
+    /// Throws all letters away, also those that wait for a replay; gives their places.
+    pub fn clear(&mut self) -> Vec<KeptPlace> {
+        let places: Vec<_> = self.letters.values().map(DeadLetter::place).collect();
+        (self.bytes, self.cleared) = (0, self.cleared + places.len() as u64);
         self.letters.clear();
-        count
+        places
     }
 
     /// What became of them.
@@ -199,7 +250,6 @@ impl DeadLetters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::id::EventId;
     use crate::core::event::WebhookEvent;
     use crate::core::format::Format;
 
@@ -210,6 +260,7 @@ mod tests {
                 event: WebhookEvent::Set,
                 key: format!("key:{sequence}").into_bytes(),
                 key_hash: sequence,
+                target: 0,
                 body: vec![b'x'; body_bytes],
                 format: Format::Ferrite,
                 lines: Vec::new(),
@@ -226,7 +277,7 @@ mod tests {
 
     fn letters(limits: DeadLimits, count: u64, body_bytes: usize) -> DeadLetters {
         let mut letters = DeadLetters::new(limits);
-        (0..count).for_each(|sequence| letters.push(letter(sequence, body_bytes)));
+        (0..count).for_each(|sequence| drop(letters.push(letter(sequence, body_bytes))));
         letters
     }
 
@@ -252,11 +303,15 @@ mod tests {
     #[test]
     fn one_that_is_larger_than_all_may_be_pushes_no_other_out() {
         let mut letters = letters(DeadLimits { bytes_max: 500, ..DeadLimits::default() }, 2, 100);
-        letters.push(letter(9, 600));
+        let forgotten = letters.push(letter(9, 600));
+        assert_eq!(
+            forgotten,
+            [KeptPlace { id: EventId { boot: 1, sequence: 9 }, target: 0, worker: 0 }]
+        );
         assert_eq!(sequences(&letters), [0, 1]);
         assert_eq!(letters.tally().forgotten, 1);
         let mut none = DeadLetters::new(DeadLimits { letters_max: 0, bytes_max: 1000 });
-        none.push(letter(0, 1));
+        assert_eq!(none.push(letter(0, 1)).len(), 1);
         assert_eq!(none.tally(), DeadTally { kept: 0, forgotten: 1, cleared: 0 });
     }
 
@@ -273,7 +328,7 @@ mod tests {
         assert_eq!(selected(&mut letters, Which::Dead, Some(b"key:1*")), [10]);
         assert_eq!(letters.take(10).map(|kept| kept.id.sequence), Some(10));
         assert_eq!(letters.take(10), None);
-        assert_eq!((letters.clear(), letters.take(1)), (11, None));
+        assert_eq!((letters.clear().len(), letters.take(1)), (11, None));
         assert_eq!(letters.tally(), DeadTally { kept: 0, forgotten: 0, cleared: 11 });
     }
 
@@ -282,10 +337,11 @@ mod tests {
         let limits = DeadLimits { letters_max: 100, bytes_max: 315 };
         let mut letters = letters(limits, 3, 100);
         letters.take(1);
-        letters.push(letter(3, 100));
+        assert!(letters.push(letter(3, 100)).is_empty());
         assert_eq!(sequences(&letters), [0, 2, 3]);
         letters.clear();
-        (4..7).for_each(|sequence| letters.push(letter(sequence, 100)));
+        let pushed = (4..7).flat_map(|sequence| letters.push(letter(sequence, 100)));
+        assert_eq!(pushed.count(), 0);
         assert_eq!(sequences(&letters), [4, 5, 6]);
     }
 }

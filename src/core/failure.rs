@@ -134,6 +134,42 @@ impl Failure {
         }
     }
 
+    /// In two numbers, to be written down: the cause, and the status that belongs to it.
+    pub const fn numbers(self) -> (u8, u16) {
+        let status = match self {
+            Failure::Status(status) | Failure::ProxyRefused(status) => status,
+            _ => 0,
+        };
+        (self.cause() as u8, status)
+    }
+
+    /// What [`Failure::numbers`] has written down.
+    pub const fn from_numbers(cause: u8, status: u16) -> Option<Failure> {
+        Some(match cause {
+            0 => Failure::Resolve,
+            1 => Failure::ConnectRefused,
+            2 => Failure::Connect,
+            3 => Failure::TlsCertificateExpired,
+            4 => Failure::TlsWrongName,
+            5 => Failure::TlsUntrusted,
+            6 => Failure::Tls,
+            7 => Failure::Timeout,
+            8 => Failure::Reset,
+            9 => Failure::Closed,
+            10 => Failure::MalformedResponse,
+            11 => Failure::ResponseTooLarge,
+            12..=15 => Failure::Status(status),
+            16 => Failure::Internal,
+            17 => Failure::AddressForbidden,
+            18 => Failure::TlsClientCertificate,
+            19 => Failure::TlsIncompatible,
+            20 => Failure::Proxy,
+            21 => Failure::ProxyAuthentication,
+            22 => Failure::ProxyRefused(status),
+            _ => return None,
+        })
+    }
+
     /// The HTTP status, when that is the failure.
     pub const fn status(self) -> Option<u16> {
         match self {
@@ -181,6 +217,8 @@ mod tests {
             Failure::ProxyRefused(403),
         ] {
             assert_eq!(Failure::CAUSES[failure.cause()], failure.name());
+            let (cause, status) = failure.numbers();
+            assert_eq!(Failure::from_numbers(cause, status), Some(failure));
         }
         for (status, cause) in [
             (101, "http-other"),
@@ -190,7 +228,10 @@ mod tests {
             (503, "http-5xx"),
             (999, "http-other"),
         ] {
-            assert_eq!(Failure::CAUSES[Failure::Status(status).cause()], cause);
+            let failure = Failure::Status(status);
+            assert_eq!(Failure::CAUSES[failure.cause()], cause);
+            let (cause, status) = failure.numbers();
+            assert_eq!(Failure::from_numbers(cause, status), Some(failure));
         }
     }
 }

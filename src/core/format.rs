@@ -52,6 +52,11 @@ impl Format {
     /// How many there are.
     pub const COUNT: usize = 3;
 
+    /// The form with this number (`format as u8`).
+    pub fn from_number(number: u8) -> Option<Format> {
+        NAMES.iter().map(|(_, format)| *format).find(|&format| format as u8 == number)
+    }
+
     /// The name in commands and replies.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)

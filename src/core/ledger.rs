@@ -3,6 +3,7 @@
 use super::dead_letters::{DeadLetters, DeadLimits};
 use super::event::WebhookEvent;
 use super::failure::Failure;
+use super::kept::KeptLedger;
 use super::latency::Measures;
 use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
@@ -49,9 +50,21 @@ macro_rules! counters {
         pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
 
         impl Tally {
+            /// Adds deliveries of earlier starts that no worker has taken up yet.
+            pub fn add_unread(&mut self, deliveries: u64) {
+                self.triggered += deliveries;
+                self.pending += deliveries;
+                self.spilled += deliveries;
+            }
+
             /// Adds a reading of `counters`.
             pub fn add(&mut self, counters: &Counters) {
                 $(self.$name = self.$name.wrapping_add(counters.$name.get());)*
+            }
+
+            /// Adds another reading.
+            pub fn add_tally(&mut self, tally: &Tally) {
+                $(self.$name = self.$name.wrapping_add(tally.$name);)*
             }
         }
     };
@@ -88,6 +101,8 @@ counters! {
     lanes_blocked,
     /// Dead deliveries that were taken up again by a replay.
     replayed,
+    /// Pending deliveries that are in the durable log only, for want of room in memory.
+    spilled,
 }
 
 /// Whether a webhook gets deliveries.
@@ -105,6 +120,9 @@ pub enum WebhookStatus {
     Refused = 3,
     /// Nothing but failures for as long as `auto_disable_after_ms` says. Otherwise as after a 410.
     Failing = 4,
+    /// It survived a restart, and the configuration does not accept it any more. Otherwise as after
+    /// a 410.
+    Held = 5,
 }
 
 impl WebhookStatus {
@@ -116,6 +134,7 @@ impl WebhookStatus {
             WebhookStatus::Gone => "disabled (410 gone)",
             WebhookStatus::Refused => "disabled (webhook-delivery header)",
             WebhookStatus::Failing => "disabled (nothing but failures)",
+            WebhookStatus::Held => "disabled (configuration)",
         }
     }
 
@@ -127,6 +146,7 @@ impl WebhookStatus {
             WebhookStatus::Gone => Some("endpoint answered 410 Gone"),
             WebhookStatus::Refused => Some("endpoint answered webhook-delivery: disable"),
             WebhookStatus::Failing => Some("nothing but failures for auto_disable_after_ms"),
+            WebhookStatus::Held => Some("not accepted by the configuration"),
         }
     }
 
@@ -136,7 +156,8 @@ impl WebhookStatus {
             1 => WebhookStatus::Disabled,
             2 => WebhookStatus::Gone,
             3 => WebhookStatus::Refused,
-            _ => WebhookStatus::Failing,
+            4 => WebhookStatus::Failing,
+            _ => WebhookStatus::Held,
         }
     }
 }
@@ -334,6 +355,10 @@ pub struct Ledger {
     failing_since: AtomicU64,
     /// Of all workers: only touched when a delivery is given up, looked at or replayed.
     dead: Mutex<DeadLetters>,
+    /// What was counted before the restart.
+    restored: Tally,
+    /// Unfinished deliveries of earlier starts that no worker has taken up yet.
+    unread: AtomicU64,
 }
 
 impl Ledger {
@@ -349,7 +374,20 @@ impl Ledger {
             status_since_us: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
             dead: Mutex::new(DeadLetters::new(dead)),
+            restored: Tally::default(),
+            unread: AtomicU64::new(0),
         }
+    }
+
+    /// This ledger, going on from what was kept before a restart.
+    #[must_use]
+    pub fn restored(mut self, kept: &KeptLedger) -> Self {
+        self.status = AtomicU8::new(kept.status as u8);
+        self.status_since_us = AtomicU64::new(kept.status_since_us.unwrap_or(0));
+        self.last_delivery_us = AtomicU64::new(kept.counters.last_delivery_us.unwrap_or(0));
+        self.restored = kept.counters.tally.finished();
+        self.dead().restore(kept.counters.dead);
+        self
     }
 
     /// Whether the webhook gets deliveries.
@@ -462,10 +500,11 @@ impl Ledger {
         self.pending_max
     }
 
-    /// The sum of the workers' counters.
+    /// The sum of the workers' counters, and of what was restored.
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+        let mut tally = self.restored;
         self.workers.iter().for_each(|part| tally.add(&part.counters));
+        tally.add_unread(self.unread.load(Ordering::Relaxed));
         tally
     }
 
@@ -482,12 +521,22 @@ impl Ledger {
     /// Brings `full` up to date with the pending deliveries; counts full webhooks in `full_count`.
     /// `true`: the queue has room again.
     pub fn update_full(&self, full_count: &AtomicU32) -> bool {
+        self.set_full(full_count, || self.has_no_room())
+    }
+
+    /// As [`Ledger::update_full`], for a webhook whose queue goes on in the durable log: it is full
+    /// while the log is and holds some of it.
+    pub fn update_full_log(&self, full_count: &AtomicU32, log_is_full: bool) -> bool {
+        self.set_full(full_count, || log_is_full && self.spilled() > 0)
+    }
+
+    fn set_full(&self, full_count: &AtomicU32, full: impl Fn() -> bool) -> bool {
         // Of two workers that each take their last delivery off the queue at the same time, one
         // must see the other's count, or the queue would stay full for ever.
         if self.workers.len() > 1 {
             fence(Ordering::SeqCst);
         }
-        let full = self.has_no_room();
+        let full = full();
         if full == self.full.load(Ordering::Relaxed)
             || self.full.swap(full, Ordering::AcqRel) == full
         {
@@ -509,6 +558,27 @@ impl Ledger {
     /// Whether so many deliveries are pending as may be, also if the webhook drops its oldest then.
     pub fn has_no_room(&self) -> bool {
         self.pending() >= self.pending_max
+    }
+
+    /// Deliveries of this start that are in the durable log only.
+    fn spilled(&self) -> u64 {
+        self.workers.iter().map(|part| part.counters.spilled.get()).sum()
+    }
+
+    /// Says how many unfinished deliveries earlier starts have left in the durable log.
+    pub fn set_unread(&self, deliveries: u64) {
+        self.unread.store(deliveries, Ordering::Relaxed);
+    }
+
+    /// One of them was taken up, or is a dead letter. `false`: it is not counted here any more.
+    pub fn note_read(&self) -> bool {
+        let one_less = |unread: u64| unread.checked_sub(1);
+        self.unread.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
+    /// How many are left; from now on none is counted here.
+    pub fn take_unread(&self) -> u64 {
+        self.unread.swap(0, Ordering::Relaxed)
     }
 
     /// Pending deliveries, on all workers.

@@ -38,6 +38,8 @@ pub struct Stamp {
     pub may_drop: bool,
     /// When it happened, in microseconds since 1970.
     pub timestamp_us: u64,
+    /// Who waits until the durable log has kept its promise for the event; 0: nobody.
+    pub waiter: u32,
 }
 
 /// Packs `event` into `out`, which is cleared first and keeps its capacity.
@@ -76,7 +78,9 @@ pub fn pack(event: &EventRef<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
     header[16..24].copy_from_slice(&stamp.generation.to_ne_bytes());
     header[24..32].copy_from_slice(&stamp.timestamp_us.to_ne_bytes());
     header[32..40].copy_from_slice(&event.ttl.unwrap_or(0).to_ne_bytes());
-    header[40..48].copy_from_slice(&(count as u64).to_ne_bytes());
+    // Each part has at least the four bytes of its length, so their count is as short as the event.
+    header[40..44].copy_from_slice(&(count as u32).to_ne_bytes());
+    header[44..48].copy_from_slice(&stamp.waiter.to_ne_bytes());
     out.extend_from_slice(&header);
     put(out, event.key);
     match event.value {
@@ -193,11 +197,18 @@ pub fn generation(buffer: &[u8]) -> u64 {
     word.map_or(0, u64::from_ne_bytes)
 }
 
+/// Who waits for a packed event; 0 for any other bytes.
+pub fn waiter(buffer: &[u8]) -> u32 {
+    let word = buffer.get(44..48).and_then(|bytes| bytes.try_into().ok());
+    word.map_or(0, u32::from_ne_bytes)
+}
+
 /// Reads a buffer that [`pack`] filled; `None` for any other bytes.
 pub fn unpack(buffer: &[u8]) -> Option<PackedEvent<'_>> {
     let (header, mut rest) = buffer.split_at_checked(HEADER_BYTES)?;
     let word = |at: usize| Some(u64::from_ne_bytes(header[at..at + 8].try_into().ok()?));
-    let (flags, count) = (header[1], usize::try_from(word(40)?).ok()?);
+    let half = |at: usize| Some(u32::from_ne_bytes(header[at..at + 4].try_into().ok()?));
+    let (flags, count) = (header[1], half(40)? as usize);
     let key = take(&mut rest)?;
     let value = match header[2] {
         VALUE_NONE => PackedValue::None,
@@ -218,7 +229,7 @@ pub fn unpack(buffer: &[u8]) -> Option<PackedEvent<'_>> {
     Some(PackedEvent {
         event: WebhookEvent::from_number(header[0])?,
         key,
-        database: u32::from_ne_bytes(header[4..8].try_into().ok()?),
+        database: half(4)?,
         value,
         old_value: optional(HAS_OLD_VALUE)?,
         ttl: (flags & HAS_TTL != 0).then_some(word(32)?),
@@ -234,6 +245,7 @@ pub fn unpack(buffer: &[u8]) -> Option<PackedEvent<'_>> {
             generation: word(16)?,
             may_drop: header[3] != 0,
             timestamp_us: word(24)?,
+            waiter: half(44)?,
         },
     })
 }
@@ -261,7 +273,8 @@ fn take_parts<'a>(bytes: &mut &'a [u8], count: usize) -> Option<Parts<'a>> {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { key_hash: 1, generation: 2, may_drop: true, timestamp_us: 3 };
+    const STAMP: Stamp =
+        Stamp { key_hash: 1, generation: 2, may_drop: true, timestamp_us: 3, waiter: 4 };
 
     fn parts<'a>(parts: Parts<'a>) -> Vec<&'a [u8]> {
         parts.collect()
@@ -290,6 +303,7 @@ mod tests {
         assert_eq!((packed.old_value, packed.ttl), (event.old_value, event.ttl));
         assert_eq!((packed.new_key, packed.client_id), (event.new_key, event.client_id));
         assert_eq!((packed.source_ip, packed.stamp), (event.source_ip, STAMP));
+        assert_eq!((generation(&buffer), waiter(&buffer)), (2, 4));
         let trace = packed.trace.unwrap();
         assert_eq!((Some(trace.traceparent), trace.tracestate), (event.traceparent, Some("a=1")));
         let PackedValue::Entry { id, fields } = packed.value else { panic!("{packed:?}") };

@@ -239,8 +239,13 @@ mod tests {
 
     const ID: EventId = EventId { boot: 0x1234, sequence: 0x56 };
     const ID_TEXT: &str = "evt_00000000000012340000000056";
-    const STAMP: Stamp =
-        Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: 1_705_314_600_123_456 };
+    const STAMP: Stamp = Stamp {
+        key_hash: 0,
+        generation: 0,
+        may_drop: false,
+        timestamp_us: 1_705_314_600_123_456,
+        waiter: 0,
+    };
 
     fn body(event: &EventRef<'_>) -> String {
         let mut buffer = Vec::new();

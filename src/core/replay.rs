@@ -20,6 +20,8 @@ pub struct KeptEvent {
     pub key: Vec<u8>,
     /// Names its lane.
     pub key_hash: u64,
+    /// The webhook's place among those that the event was for: what the durable log names it by.
+    pub target: u16,
     /// The bytes that are sent.
     pub body: Vec<u8>,
     /// Their form.
@@ -154,6 +156,7 @@ mod tests {
                 event: WebhookEvent::Set,
                 key: Vec::new(),
                 key_hash: 0,
+                target: 0,
                 body: Vec::new(),
                 format: Format::Ferrite,
                 lines: Vec::new(),

@@ -17,7 +17,9 @@ use super::tls::TlsSettings;
 use crate::base::limits;
 use crate::base::time::{Clock, Now, Tick};
 use crate::core::address_policy::AddressPolicy;
+use crate::core::dead_letters::KeptPlace;
 use crate::core::http::proxy::Proxy;
+use crate::core::journal::{Fetched, Journal};
 use crate::core::packed;
 use crate::core::replay::Replay;
 use crate::core::shard::{Action, ConnectionId, Shard, ShardConfig, Shared, TestOutcome};
@@ -59,6 +61,15 @@ pub enum Control {
     },
     /// Send kept events again.
     Replay(Replay),
+    /// Deliveries that were fetched from the journal.
+    Fetched(Fetched),
+    /// Dead letters were cleared that the journal knows of.
+    LettersCleared {
+        /// The webhook's lasting number.
+        webhook: u64,
+        /// The letters.
+        places: Vec<KeptPlace>,
+    },
     /// Stop when nothing is pending, at the latest at the deadline.
     Drain {
         /// The deadline.
@@ -101,6 +112,8 @@ pub struct WorkerParts {
     pub ring_events: usize,
     /// Woken when a caller has rung the doorbell.
     pub ringer: Arc<OnceLock<RingerHandle>>,
+    /// Where its shard writes down what must outlive the process.
+    pub journal: Option<Box<dyn Journal>>,
 }
 
 /// What other threads share with a worker.
@@ -173,7 +186,7 @@ pub fn start(parts: WorkerParts) -> std::io::Result<(Arc<WorkerShared>, JoinHand
 }
 
 /// The worker's thread: runs until it is told to stop, over breakdowns.
-fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
+fn run(mut parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
     // What this thread logs, whatever it is about, names the worker.
     let _span = tracing::warn_span!("worker", number = parts.shard.worker).entered();
     if let Some(time) = ThreadTime::of_this_thread() {
@@ -186,11 +199,15 @@ fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
     }
     let snapshot = parts.published.load_full();
     let mut shard = Shard::new(parts.shard.clone(), parts.shared.clone(), snapshot);
+    if let Some(journal) = parts.journal.take() {
+        shard.keep_journal(journal);
+    }
     let parts = Rc::new(parts);
-    let (mut promises, mut again) = (Promises::default(), None);
+    let (mut promises, mut again, mut fetched) = (Promises::default(), None, None);
     loop {
         let worker = Rc::new(Worker::new(parts.clone(), shared.clone(), shard, promises));
         *worker.current.borrow_mut() = again.take();
+        *worker.fetched.borrow_mut() = fetched.take();
         let ended = live(&worker, bell);
         let Some(left) = worker.shard.borrow_mut().take() else { return };
         promises = worker.promises.take();
@@ -211,7 +228,11 @@ fn run(parts: WorkerParts, shared: Arc<WorkerShared>, bell: &Bell) {
         }
         shard = left.salvage(parts.clock.now());
         again = worker.current.borrow_mut().take();
-        if worker.trying_again.get() && again.take().is_some() {
+        fetched = worker.fetched.borrow_mut().take();
+        if worker.trying_again.get()
+            && let Some(event) = again.take()
+        {
+            shard.handle_abandoned(packed::waiter(&event));
             parts.shared.totals[parts.shard.worker].events_abandoned.add(1);
             tracing::error!("an event that broke the worker twice is abandoned");
         }
@@ -280,8 +301,12 @@ pub(super) struct Worker {
     links: RefCell<Vec<Option<Rc<Link>>>>,
     /// The event that is being taken in: kept here so that a breakdown does not lose it.
     current: RefCell<Option<Vec<u8>>>,
+    /// What was fetched and is being taken up: likewise.
+    fetched: RefCell<Option<Fetched>>,
     /// It broke the last life already.
     trying_again: Cell<bool>,
+    /// Its shard keeps a journal.
+    keeps_journal: bool,
     /// Generation of the shard's snapshot.
     generation: Cell<u64>,
     promises: RefCell<Promises>,
@@ -302,13 +327,16 @@ impl Worker {
         shard: Shard,
         promises: Promises,
     ) -> Self {
+        let keeps_journal = shard.keeps_journal();
         Worker {
             parts,
             shared,
             shard: RefCell::new(Some(shard)),
             links: RefCell::default(),
             current: RefCell::default(),
+            fetched: RefCell::default(),
             trying_again: Cell::default(),
+            keeps_journal,
             generation: Cell::new(0),
             promises: RefCell::new(promises),
             write_buffers: RefCell::default(),
@@ -438,6 +466,10 @@ impl Worker {
     pub(super) fn take_in(self: &Rc<Self>, now: Now, events_max: usize) {
         let inbox = &self.shared.inbox;
         inbox.begin_drain();
+        if self.keeps_journal && !self.with_shard(|shard| shard.handle_journal(now)) {
+            // The journal has no room for more events now, and will ring.
+            return;
+        }
         let changed = self.generation.get() != self.parts.published.generation();
         if inbox.is_empty() && !changed {
             return;
@@ -456,8 +488,20 @@ impl Worker {
                     inbox.give_back(event);
                 }
             }
+            shard.handle_journal(now);
         });
         self.parts.room.made();
+    }
+
+    /// Takes up what was fetched from the journal, also if the last life broke down over it.
+    fn take_up_fetched(self: &Rc<Self>) {
+        let now = self.now();
+        self.with_shard(|shard| {
+            if let Some(fetched) = &mut *self.fetched.borrow_mut() {
+                shard.handle_fetched(now, fetched);
+            }
+        });
+        self.fetched.borrow_mut().take();
     }
 
     fn take_over_snapshot(&self, shard: &mut Shard, now: Tick, generation: u64) {
@@ -503,6 +547,13 @@ impl Worker {
                 let now = self.now();
                 self.with_shard(|shard| shard.handle_replay(now.tick, replay));
             }
+            Control::Fetched(fetched) => {
+                *self.fetched.borrow_mut() = Some(fetched);
+                self.take_up_fetched();
+            }
+            Control::LettersCleared { webhook, places } => {
+                self.with_shard(|shard| shard.handle_letters_cleared(webhook, &places));
+            }
             Control::Drain { deadline, done } => {
                 self.promises.borrow_mut().drain = Some((deadline, done));
                 self.take_in(self.now(), usize::MAX);
@@ -525,6 +576,9 @@ async fn main(worker: Rc<Worker>, bell: &Bell) -> std::io::Result<()> {
     }
     if worker.current.borrow().is_some() {
         worker.take_in_again();
+    }
+    if worker.fetched.borrow().is_some() {
+        worker.take_up_fetched();
     }
     worker.with_shard(|_| ());
     if worker.promises.borrow().drain.is_some() {

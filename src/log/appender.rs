@@ -4,9 +4,11 @@
 //! writer answers batches of one worker in their order; the worker asks how far it has come.
 
 use super::error::LogError;
-use super::record::{self, LogEvent, Mark};
+use super::record;
+use super::waiters::AnswerWaiters;
 use crate::base::id::EventId;
 use crate::base::limits;
+use crate::core::journal::{Death, LogEvent, Mark};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
@@ -25,19 +27,27 @@ pub(super) struct Batch {
     pub(super) acks: Vec<u8>,
     /// Payload of a record of attempts.
     pub(super) attempts: Vec<u8>,
+    /// Payload of a record of dead letters.
+    pub(super) dead: Vec<u8>,
+    /// Who waits for the events, once for each.
+    pub(super) waiters: Vec<u32>,
 }
 
 impl Batch {
     fn bytes(&self) -> usize {
-        self.events.len() + self.acks.len() + self.attempts.len()
+        self.events.len() + self.acks.len() + self.attempts.len() + self.dead.len()
     }
 
     pub(super) fn clear(&mut self) {
-        for part in [&mut self.events, &mut self.acks, &mut self.attempts] {
+        for part in [&mut self.events, &mut self.acks, &mut self.attempts, &mut self.dead] {
             part.clear();
             if part.capacity() > limits::LOG_BATCH_KEPT_BYTES_MAX {
                 *part = Vec::new();
             }
+        }
+        self.waiters.clear();
+        if self.waiters.capacity() > limits::LOG_BATCH_KEPT_BYTES_MAX / size_of::<u32>() {
+            self.waiters = Vec::new();
         }
     }
 }
@@ -63,6 +73,23 @@ struct Port {
     has_failures: AtomicBool,
     failures: Mutex<Vec<(u64, LogError)>>,
     notify: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The worker is to be told of its next answer.
+    wants_answer: AtomicBool,
+    /// The worker found the queue full, and is to be told when there is room.
+    wants_room: AtomicBool,
+}
+
+impl Port {
+    fn tell(&self) {
+        if let Some(notify) = self.notify.get() {
+            notify();
+        }
+    }
+}
+
+/// Looking is cheaper than swapping, and mostly nobody wants anything.
+fn take_flag(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::Relaxed)
 }
 
 /// What the workers and the writer share.
@@ -77,6 +104,7 @@ pub(super) struct Link {
     pub(super) stop: AtomicBool,
     /// The writer has ended: nobody will answer.
     pub(super) ended: AtomicBool,
+    pub(super) answerer: OnceLock<Arc<dyn AnswerWaiters>>,
 }
 
 impl Link {
@@ -91,6 +119,7 @@ impl Link {
             pressure: AtomicU8::new(Pressure::None as u8),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            answerer: OnceLock::new(),
         }
     }
 
@@ -132,6 +161,26 @@ impl Link {
         let _ = self.spare.push(batch);
     }
 
+    /// Tells those who wait for the events of `batch`.
+    pub(super) fn answer_waiters(&self, batch: &Batch, result: Result<(), &LogError>) {
+        if !batch.waiters.is_empty()
+            && let Some(answerer) = self.answerer.get()
+        {
+            answerer.answer(&batch.waiters, result);
+        }
+    }
+
+    /// Nobody will write what is in the queue: tells those who wait for it. The fences here and in
+    /// [`Link::wake`] make sure that a batch is seen here, or its worker sees that it is too late
+    /// and calls this itself.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        while let Some(batch) = self.pop() {
+            self.answer_waiters(&batch, Err(&LogError::Closed));
+        }
+    }
+
     /// Writer: `number` of `worker` is answered.
     pub(super) fn answer(&self, worker: usize, number: u64, result: Result<(), LogError>) {
         let port = &self.ports[worker];
@@ -142,15 +191,21 @@ impl Link {
         port.answered.store(number, Ordering::Release);
     }
 
-    /// Writer: tells the worker to look at its answers.
-    pub(super) fn notify(&self, worker: usize) {
-        if let Some(notify) = self.ports[worker].notify.get() {
-            notify();
+    /// Writer, after a group: tells the workers that want to know. `touched`: which of them have
+    /// new answers. The fences here and where a worker says what it wants make sure that it is told,
+    /// or sees for itself what it waits for.
+    pub(super) fn notify(&self, touched: &mut [bool]) {
+        fence(Ordering::SeqCst);
+        for (port, touched) in self.ports.iter().zip(touched) {
+            let has_answer = std::mem::take(touched) && take_flag(&port.wants_answer);
+            if take_flag(&port.wants_room) || has_answer {
+                port.tell();
+            }
         }
     }
 
     pub(super) fn notify_all(&self) {
-        (0..self.ports.len()).for_each(|worker| self.notify(worker));
+        self.ports.iter().for_each(|port| port.tell());
     }
 
     pub(super) fn set_pressure(&self, pressure: Pressure) {
@@ -187,20 +242,29 @@ impl Appender {
         Appender { link, worker, boot, batch: Batch::default(), submitted: 0 }
     }
 
-    /// What to call, on the writer's thread, when there are answers, or room in the queue. It must
-    /// not block: ring a doorbell. Only the first call counts.
+    /// What to call, on the writer's thread, when there is an answer that was
+    /// [wanted](Appender::want_answer), room in the queue after [`QueueFull`], or another
+    /// [`Pressure`]. It must not block: ring a doorbell. Only the first call counts.
     pub fn on_answer(&self, notify: impl Fn() + Send + Sync + 'static) {
         let _ = self.link.ports[self.worker].notify.set(Box::new(notify));
     }
 
-    /// Adds an event to the batch. The ticket is that of the batch: when [`Appender::answered`]
+    /// Asks to be notified, once, of the next answer. Look at [`Appender::answered`] after this: what
+    /// was answered before is not told again.
+    pub fn want_answer(&self) {
+        self.link.ports[self.worker].wants_answer.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Adds an event to the batch, with who waits for it (0: nobody), whom the log tells by
+    /// [`AnswerWaiters`], unless this call fails: then the caller has to. The ticket is that of the batch: when [`Appender::answered`]
     /// has reached it, the promise of the log's [`Fsync`](super::Fsync) holds for the event,
     /// unless [`Appender::failures`] names the ticket.
     ///
     /// # Errors
     /// [`LogError::TooLarge`]; [`LogError::Invalid`] for an id of another start of the engine, or
     /// of another worker.
-    pub fn event(&mut self, event: &LogEvent<'_>) -> Result<u64, LogError> {
+    pub fn event(&mut self, event: &LogEvent<'_>, waiter: u32) -> Result<u64, LogError> {
         let Some(_size) = record::event_size(event) else {
             let bytes = event.key.len() + event.body.len();
             return Err(LogError::TooLarge { bytes, targets: event.targets.len() });
@@ -210,6 +274,9 @@ impl Appender {
             return Err(LogError::Invalid("the id of another start of the engine, or worker"));
         }
         record::put_event(&mut self.batch.events, event);
+        if waiter != 0 {
+            self.batch.waiters.push(waiter);
+        }
         Ok(self.submitted + 1)
     }
 
@@ -225,6 +292,11 @@ impl Appender {
         record::put_mark(&mut self.batch.attempts, mark);
     }
 
+    /// Notes that a delivery is kept as a dead letter. It stays unfinished until it is acked.
+    pub fn dead(&mut self, mark: &Mark, death: &Death) {
+        record::put_dead(&mut self.batch.dead, mark, death);
+    }
+
     /// Bytes that wait for [`Appender::flush`].
     pub fn unflushed_bytes(&self) -> usize {
         self.batch.bytes()
@@ -236,6 +308,15 @@ impl Appender {
     /// # Errors
     /// [`QueueFull`]; the batch is kept.
     pub fn flush(&mut self) -> Result<(), QueueFull> {
+        self.hand_over().or_else(|QueueFull| {
+            self.link.ports[self.worker].wants_room.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            // The writer may have made room before it could see the wish.
+            self.hand_over()
+        })
+    }
+
+    fn hand_over(&mut self) -> Result<(), QueueFull> {
         let bytes = self.batch.bytes();
         if bytes == 0 {
             return Ok(());
@@ -256,6 +337,9 @@ impl Appender {
         self.submitted += 1;
         self.batch = link.spare.pop().unwrap_or_default();
         link.wake();
+        if link.ended.load(Ordering::Acquire) {
+            link.end();
+        }
         Ok(())
     }
 
@@ -293,5 +377,11 @@ impl Appender {
     pub fn id(&self, number: u64) -> EventId {
         let workers = self.link.ports.len() as u64;
         EventId { boot: self.boot, sequence: number * workers + self.worker as u64 }
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.link.answer_waiters(&self.batch, Err(&LogError::Closed));
     }
 }

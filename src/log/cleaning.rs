@@ -148,6 +148,17 @@ impl Store {
                             }
                             record::put(&mut cleaning.buffer, record.kind, &kept);
                         }
+                        Kind::Dead => {
+                            let Some(marks) = record::read_dead(record.payload) else { continue };
+                            let mut kept = Vec::new();
+                            marks.filter(|(mark, death)| table.needs_death(mark, death)).for_each(
+                                |(mark, death)| record::put_dead(&mut kept, &mark, &death),
+                            );
+                            if kept.is_empty() {
+                                continue;
+                            }
+                            record::put(&mut cleaning.buffer, record.kind, &kept);
+                        }
                         Kind::End | Kind::Closed => continue,
                     }
                     cleaning.last_lsn = record.lsn;

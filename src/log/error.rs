@@ -87,6 +87,9 @@ pub enum LogError {
     /// A setting is not acceptable; says which and why.
     #[error("{0}")]
     Invalid(&'static str),
+    /// The worker could not take the event in, and gave it up.
+    #[error("the event broke its worker twice and was given up")]
+    Abandoned,
     /// The log was closed.
     #[error("the log is closed")]
     Closed,

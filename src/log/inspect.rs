@@ -2,11 +2,12 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::LogError;
-use super::record::{self, Finish, Kind, Record};
+use super::record::{self, Kind, Record};
 use super::recovery::{Progress, Recovery, RecoveryReport, segment_ids};
 use super::scanner::{Found, Scanner, read_header};
 use super::segment::{self, FLAG_ENDED, FLAG_GAPS, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::base::limits::LOG_READ_BYTES;
+use crate::core::journal::Finish;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -211,6 +212,13 @@ fn write_record(out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
             }
             writeln!(out)
         }
+        Kind::Dead => {
+            write!(out, "dead")?;
+            for (mark, death) in record::read_dead(record.payload).into_iter().flatten() {
+                write!(out, " {}/{}={}", mark.id, mark.webhook, death.attempts)?;
+            }
+            writeln!(out)
+        }
         Kind::End => writeln!(out, "end"),
         Kind::Closed => writeln!(out, "closed"),
     }
@@ -319,6 +327,7 @@ fn rewrite(disk: &dyn Disk, id: u64, report: &mut RepairReport) -> Result<(), Lo
                         Kind::Event => record::read_event(record.payload)
                             .is_some_and(|event| event.id.boot == header.boot),
                         Kind::Acks | Kind::Attempts => record::read_marks(record.payload).is_some(),
+                        Kind::Dead => record::read_dead(record.payload).is_some(),
                         Kind::End | Kind::Closed => false,
                     };
                     if sense && record.lsn >= next_lsn {

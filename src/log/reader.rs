@@ -10,39 +10,10 @@ use super::scanner::{Found, Scanner, read_header};
 use super::segment::{self, SEGMENT_HEADER_BYTES};
 use super::table::SharedTable;
 use crate::base::id::EventId;
-use crate::core::event::WebhookEvent;
+use crate::core::journal::{PendingTarget, StoredEvent};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-
-/// A delivery that is unfinished.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PendingTarget {
-    /// The webhook's place in the event's list: what an ack names.
-    pub target: u16,
-    /// The webhook's lasting number.
-    pub webhook: u64,
-    /// Attempts that were recorded.
-    pub attempts: u16,
-}
-
-/// An event that was read back. One is used for many: its buffers stay.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct StoredEvent {
-    /// Its id.
-    pub id: EventId,
-    /// What happened.
-    pub kind: WebhookEvent,
-    /// The number of the database.
-    pub database: u32,
-    /// When it happened, in microseconds since 1970.
-    pub timestamp_us: u64,
-    /// The key.
-    pub key: Vec<u8>,
-    /// The bytes that are sent and signed: the same as before.
-    pub body: Vec<u8>,
-    /// Its unfinished deliveries: at least one.
-    pub targets: Vec<PendingTarget>,
-}
 
 /// Reads events back. Cheap to make; each reading thread has its own.
 #[derive(Clone)]
@@ -66,9 +37,24 @@ impl LogReader {
         self.table.lock().pending_of(webhook)
     }
 
+    /// The webhooks that have unfinished deliveries.
+    pub fn webhooks(&self) -> BTreeSet<u64> {
+        self.table.lock().webhooks()
+    }
+
     /// Events with unfinished deliveries, from the oldest on, in the order they were written.
     pub fn scan(&self) -> Scan {
         self.scan_of(None, 0)
+    }
+
+    /// The segment that is written to now, or was last.
+    pub fn last_segment(&self) -> u64 {
+        self.table.lock().segments.back().map_or(0, |segment| segment.id)
+    }
+
+    /// Events with an unfinished delivery to `webhook`, from the beginning of `segment` on.
+    pub fn scan_in(&self, segment: u64, webhook: u64) -> Scan {
+        self.scan_of(Some(webhook), segment)
     }
 
     /// Events with unfinished deliveries from the event `from` on. It must be in the log; when it
@@ -136,6 +122,20 @@ impl Scan {
     pub fn only(mut self, webhook: u64) -> Scan {
         self.webhook = Some(webhook);
         self
+    }
+
+    /// A scan that goes on where this one is, for `webhook` alone.
+    #[must_use]
+    pub fn fork(&self, webhook: u64) -> Scan {
+        Scan {
+            disk: self.disk.clone(),
+            table: self.table.clone(),
+            webhook: Some(webhook),
+            segment: self.segment,
+            scanner: None,
+            last_lsn: self.last_lsn,
+            skip_until: self.skip_until,
+        }
     }
 
     /// Reads the next event with an unfinished delivery into `event`. `false`: it has caught up
@@ -255,7 +255,8 @@ impl Scan {
                 && table.is_unfinished(view.id, target)
             {
                 let attempts = table.attempts(view.id, target);
-                targets.push(PendingTarget { target, webhook, attempts });
+                let death = table.death(view.id, target);
+                targets.push(PendingTarget { target, webhook, attempts, death });
             }
         }
     }
@@ -293,4 +294,5 @@ fn copy(view: &record::EventView<'_>, event: &mut StoredEvent) {
     event.key.extend_from_slice(view.key);
     event.body.clear();
     event.body.extend_from_slice(view.body);
+    event.targets_written = view.targets().len() as u16;
 }

@@ -5,6 +5,8 @@
 //! event:   boot u64 | sequence u64 | timestamp_us u64 | database u32 | key length u32
 //!          | kind u8 | 0 u8 | targets u16 | webhook u64, for each target | key | body
 //! acks, attempts: one mark after the other
+//! dead:    mark | at_us u64 | status u16 (0: none) | cause u8 (255: none) | reason u8
+//!          | status of the cause u16 | 0 u16, one after the other
 //! mark:    boot u64 | sequence u64 | webhook u64 | target u16 | value u16
 //! ```
 //!
@@ -17,7 +19,10 @@
 
 use crate::base::id::EventId;
 use crate::base::limits::{LOG_RECORD_BYTES_MAX, LOG_TARGETS_MAX};
+use crate::core::dead_letters::DeadReason;
 use crate::core::event::WebhookEvent;
+use crate::core::failure::Failure;
+use crate::core::journal::{Death, LogEvent, Mark};
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 24;
@@ -27,6 +32,10 @@ const EVENT_FIXED_BYTES: usize = 36;
 const TARGET_BYTES: usize = 8;
 /// Bytes of one mark.
 pub const MARK_BYTES: usize = 28;
+/// Bytes of one mark of a dead letter.
+pub const DEAD_BYTES: usize = MARK_BYTES + 16;
+/// In place of a cause: none.
+const NO_CAUSE: u8 = u8::MAX;
 /// `unsynced` says this for any larger number: recovery then believes less, never more.
 const UNSYNCED_MAX: u64 = 0xff_ffff;
 
@@ -44,73 +53,16 @@ pub enum Kind {
     End = 4,
     /// The log was closed in order; everything before is on stable storage.
     Closed = 5,
+    /// Marks of deliveries that are kept as dead letters: unfinished, but not to be sent.
+    Dead = 6,
 }
 
 impl Kind {
     fn from_number(number: u8) -> Option<Kind> {
-        [Kind::Event, Kind::Acks, Kind::Attempts, Kind::End, Kind::Closed]
+        [Kind::Event, Kind::Acks, Kind::Attempts, Kind::End, Kind::Closed, Kind::Dead]
             .into_iter()
             .find(|&kind| kind as u8 == number)
     }
-}
-
-/// Why a delivery is finished.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u16)]
-pub enum Finish {
-    /// It was answered 2xx.
-    Delivered = 1,
-    /// It was given up.
-    Dead = 2,
-    /// Its webhook was deleted.
-    Cancelled = 3,
-    /// Its webhook's policy dropped it.
-    Dropped = 4,
-}
-
-impl Finish {
-    /// The name in dumps.
-    pub fn name(value: u16) -> &'static str {
-        match value {
-            1 => "delivered",
-            2 => "dead",
-            3 => "cancelled",
-            4 => "dropped",
-            _ => "finished",
-        }
-    }
-}
-
-/// Says something about one delivery of an event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mark {
-    /// The event.
-    pub id: EventId,
-    /// The webhook's lasting number.
-    pub webhook: u64,
-    /// The webhook's place in the event's list of targets.
-    pub target: u16,
-    /// In acks, a [`Finish`]; in attempts, how many were made.
-    pub value: u16,
-}
-
-/// An event, as it is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LogEvent<'a> {
-    /// Its id.
-    pub id: EventId,
-    /// What happened.
-    pub kind: WebhookEvent,
-    /// The number of the database.
-    pub database: u32,
-    /// When it happened, in microseconds since 1970.
-    pub timestamp_us: u64,
-    /// The whole key: after a restart it is hashed anew, with another seed and for other workers.
-    pub key: &'a [u8],
-    /// The bytes that are sent and signed.
-    pub body: &'a [u8],
-    /// The lasting numbers of the webhooks that it is for.
-    pub targets: &'a [u64],
 }
 
 /// An event, read in place.
@@ -219,6 +171,18 @@ pub fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
     out.extend_from_slice(&mark.value.to_le_bytes());
 }
 
+/// Appends the mark of a dead letter to the payload of a record that is being made.
+pub fn put_dead(out: &mut Vec<u8>, mark: &Mark, death: &Death) {
+    let attempts = u16::try_from(death.attempts).unwrap_or(u16::MAX);
+    put_mark(out, &Mark { value: attempts, ..*mark });
+    let (cause, cause_status) = death.failure.map_or((NO_CAUSE, 0), Failure::numbers);
+    out.extend_from_slice(&death.at_us.to_le_bytes());
+    out.extend_from_slice(&death.status.unwrap_or(0).to_le_bytes());
+    out.extend_from_slice(&[cause, death.reason.number()]);
+    out.extend_from_slice(&cause_status.to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+}
+
 /// Appends an unsealed record with `payload`.
 pub fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     let start = begin(out, kind);
@@ -247,11 +211,35 @@ pub fn read_marks(payload: &[u8]) -> Option<impl ExactSizeIterator<Item = Mark> 
     if !payload.len().is_multiple_of(MARK_BYTES) {
         return None;
     }
-    Some(payload.chunks_exact(MARK_BYTES).map(|bytes| Mark {
+    Some(payload.chunks_exact(MARK_BYTES).map(read_mark))
+}
+
+fn read_mark(bytes: &[u8]) -> Mark {
+    Mark {
         id: EventId { boot: word(bytes, 0), sequence: word(bytes, 8) },
         webhook: word(bytes, 16),
         target: quarter(bytes, 24),
         value: quarter(bytes, 26),
+    }
+}
+
+/// The marks in the payload of a record of dead letters; `None` if it is not one.
+pub fn read_dead(payload: &[u8]) -> Option<impl Iterator<Item = (Mark, Death)> + '_> {
+    if !payload.len().is_multiple_of(DEAD_BYTES) {
+        return None;
+    }
+    Some(payload.chunks_exact(DEAD_BYTES).map(|bytes| {
+        let mark = read_mark(bytes);
+        let (cause, reason) = (bytes[MARK_BYTES + 10], bytes[MARK_BYTES + 11]);
+        let death = Death {
+            attempts: mark.value.into(),
+            status: Some(quarter(bytes, MARK_BYTES + 8)).filter(|&status| status != 0),
+            failure: Failure::from_numbers(cause, quarter(bytes, MARK_BYTES + 12)),
+            // What a newer engine has written for a reason that this one does not know.
+            reason: DeadReason::from_number(reason).unwrap_or(DeadReason::RetriesUsedUp),
+            at_us: word(bytes, MARK_BYTES),
+        };
+        (mark, death)
     }))
 }
 
@@ -374,6 +362,26 @@ mod tests {
         assert_eq!(payload.len(), 2 * MARK_BYTES);
         assert_eq!(read_marks(&payload).unwrap().collect::<Vec<_>>(), marks);
         assert!(read_marks(&payload[1..]).is_none());
+    }
+
+    #[test]
+    fn dead_letters_come_back() {
+        let id = EventId { boot: 1, sequence: 5 };
+        let mark = Mark { id, webhook: 8, target: 3, value: 4 };
+        let deaths =
+            [(Some(500), Some(Failure::Status(500))), (None, Some(Failure::Timeout)), (None, None)]
+                .map(|(status, failure)| Death {
+                    attempts: 4,
+                    status,
+                    failure,
+                    reason: DeadReason::Aborted,
+                    at_us: 77,
+                });
+        let mut payload = Vec::new();
+        deaths.iter().for_each(|death| put_dead(&mut payload, &mark, death));
+        let read: Vec<_> = read_dead(&payload).unwrap().collect();
+        assert_eq!(read, deaths.map(|death| (mark, death)));
+        assert!(read_dead(&payload[1..]).is_none());
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! and in order, and for each event a bit per webhook that must still get it. A bit can only be
 //! cleared, so that an ack that comes twice changes nothing.
 
-use super::record::{self, Kind, Mark, Record};
+use super::record::{self, Kind, Record};
 use crate::base::id::EventId;
 use crate::base::limits::LOG_ATTEMPTS_MAX;
-use std::collections::{HashMap, VecDeque};
+use crate::core::journal::{Death, Mark};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -240,6 +241,8 @@ pub struct Table {
     /// The last one is being written.
     pub segments: VecDeque<SegmentState>,
     attempts: Map<(EventId, u16), u16>,
+    /// How those deliveries died that are kept as dead letters.
+    deaths: Map<(EventId, u16), Death>,
     /// Attempts that were not remembered because there were too many.
     pub attempts_forgotten: u64,
     /// Unfinished deliveries.
@@ -282,6 +285,16 @@ impl Table {
         self.attempts.get(&(id, target)).copied().unwrap_or(0)
     }
 
+    /// How the delivery died, if it is kept as a dead letter.
+    pub fn death(&self, id: EventId, target: u16) -> Option<Death> {
+        self.deaths.get(&(id, target)).copied()
+    }
+
+    /// The webhooks that have unfinished deliveries.
+    pub fn webhooks(&self) -> BTreeSet<u64> {
+        self.segments.iter().flat_map(|segment| segment.webhooks.keys().copied()).collect()
+    }
+
     /// Unfinished deliveries to `webhook`.
     pub fn pending_of(&self, webhook: u64) -> u64 {
         self.segments.iter().map(|segment| segment.pending_of(webhook)).sum()
@@ -310,9 +323,26 @@ impl Table {
                 let Some(marks) = record::read_marks(record.payload) else { return false };
                 marks.for_each(|mark| self.note_attempts(&mark));
             }
+            Kind::Dead => {
+                let Some(marks) = record::read_dead(record.payload) else { return false };
+                marks.for_each(|(mark, death)| self.note_death(&mark, death));
+            }
             Kind::End | Kind::Closed => {}
         }
         true
+    }
+
+    fn note_death(&mut self, mark: &Mark, death: Death) {
+        let key = (mark.id, mark.target);
+        if !self.is_unfinished(mark.id, mark.target) {
+            return;
+        }
+        if self.deaths.contains_key(&key) || self.deaths.len() < LOG_ATTEMPTS_MAX {
+            self.deaths.insert(key, death);
+        } else {
+            self.attempts_forgotten += 1;
+        }
+        self.attempts.remove(&key);
     }
 
     fn finish(&mut self, mark: &Mark) {
@@ -322,6 +352,9 @@ impl Table {
             self.pending -= 1;
             if !self.attempts.is_empty() {
                 self.attempts.remove(&(mark.id, mark.target));
+            }
+            if !self.deaths.is_empty() {
+                self.deaths.remove(&(mark.id, mark.target));
             }
         }
     }
@@ -336,6 +369,11 @@ impl Table {
         } else {
             self.attempts_forgotten += 1;
         }
+    }
+
+    /// Whether a copy of a segment must keep what is said of a dead letter.
+    pub fn needs_death(&self, mark: &Mark, death: &Death) -> bool {
+        self.death(mark.id, mark.target) == Some(*death)
     }
 
     /// Whether a copy of a segment must keep what `mark` says.

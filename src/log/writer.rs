@@ -9,6 +9,7 @@ use super::record::{self, Kind};
 use super::recovery::{Progress, RecoveryReport};
 use super::store::{Store, StoreConfig, StoreCounters};
 use super::table::SharedTable;
+use super::waiters::AnswerWaiters;
 use crate::base::limits;
 use crate::base::random;
 use std::path::Path;
@@ -157,7 +158,7 @@ impl DurableLog {
             link: link.clone(),
             shared: shared.clone(),
             group: Vec::new(),
-            taken: Vec::new(),
+            taken: Taken { batches: Vec::new(), link: link.clone() },
             touched: vec![false; config.workers],
             synced_at: Instant::now(),
             tried_at: Instant::now(),
@@ -189,6 +190,12 @@ impl DurableLog {
     pub fn appender(&self, worker: usize) -> Option<Appender> {
         let taken = self.taken.get(worker)?.swap(true, Ordering::AcqRel);
         (!taken).then(|| Appender::new(self.link.clone(), worker, self.boot))
+    }
+
+    /// Who tells the callers that wait for their events. Set it before the first event comes with
+    /// a waiter; only the first call counts.
+    pub fn answer_with(&self, answerer: Arc<dyn AnswerWaiters>) {
+        let _ = self.link.answerer.set(answerer);
     }
 
     /// Reads events back.
@@ -244,20 +251,34 @@ struct Writer {
     shared: Arc<Shared>,
     /// The records of a group.
     group: Vec<u8>,
-    /// The batches of a group, and what became of them.
-    taken: Vec<(Batch, Result<(), LogError>)>,
+    taken: Taken,
     touched: Vec<bool>,
     synced_at: Instant,
     tried_at: Instant,
 }
 
-/// Tells the workers, however the thread ends.
+/// The batches of a group, and what became of them.
+struct Taken {
+    batches: Vec<(Batch, Result<(), LogError>)>,
+    link: Arc<Link>,
+}
+
+impl Drop for Taken {
+    /// There are some only if the writer breaks down.
+    fn drop(&mut self) {
+        for (batch, _) in self.batches.drain(..) {
+            self.link.answer_waiters(&batch, Err(&LogError::Closed));
+        }
+    }
+}
+
+/// Tells the workers and those who wait, however the thread ends.
 struct Ended(Arc<Link>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
         self.0.set_pressure(Pressure::Failed);
-        self.0.ended.store(true, Ordering::Release);
+        self.0.end();
         self.0.notify_all();
     }
 }
@@ -304,14 +325,19 @@ impl Writer {
                     self.shared.refused_full.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            for (kind, marks) in [(Kind::Acks, &batch.acks), (Kind::Attempts, &batch.attempts)] {
+            let marks = [
+                (Kind::Acks, &batch.acks),
+                (Kind::Attempts, &batch.attempts),
+                (Kind::Dead, &batch.dead),
+            ];
+            for (kind, marks) in marks {
                 if !marks.is_empty() {
                     record::put(&mut self.group, kind, marks);
                 }
             }
-            self.taken.push((batch, result));
+            self.taken.batches.push((batch, result));
         }
-        if self.taken.is_empty() {
+        if self.taken.batches.is_empty() {
             return false;
         }
         let mut written = self.store.append(&mut self.group);
@@ -327,7 +353,7 @@ impl Writer {
     }
 
     fn answer(&mut self, written: &Result<(), LogError>) {
-        for (batch, result) in self.taken.drain(..) {
+        for (batch, result) in self.taken.batches.drain(..) {
             let result = match (result, written) {
                 (Ok(()), Err(error)) if !batch.events.is_empty() => {
                     self.shared.refused_failed.fetch_add(1, Ordering::Relaxed);
@@ -335,15 +361,12 @@ impl Writer {
                 }
                 (result, _) => result,
             };
+            self.link.answer_waiters(&batch, result.as_ref().copied());
             self.link.answer(batch.worker, batch.number, result);
             self.touched[batch.worker] = true;
             self.link.give_back(batch);
         }
-        for (worker, touched) in self.touched.iter_mut().enumerate() {
-            if std::mem::take(touched) {
-                self.link.notify(worker);
-            }
-        }
+        self.link.notify(&mut self.touched);
     }
 
     fn sync_if_due(&mut self) {

@@ -1,6 +1,6 @@
 //! The names of the metrics. Each row also stands in `docs/METRICS.md`.
 
-use super::{Metrics, WebhookMetrics, WorkerMetrics};
+use super::{LogMetrics, Metrics, WebhookMetrics, WorkerMetrics};
 
 /// What a family of samples is.
 #[derive(Clone, Copy)]
@@ -132,9 +132,15 @@ pub(super) const WEBHOOK: &[Family<WebhookMetrics>] = &[
         |webhook| Count(webhook.pending),
     ),
     family(
+        "ferrite_webhook_pending_on_disk",
+        Gauge,
+        "Pending deliveries that are in the durable log only.",
+        |webhook| Count(webhook.pending_on_disk),
+    ),
+    family(
         "ferrite_webhook_pending_limit",
         Gauge,
-        "Pending deliveries at which the queue is full.",
+        "Pending deliveries at which the queue is full, or goes on on the disk.",
         |webhook| Count(webhook.pending_max),
     ),
     family("ferrite_webhook_queue_full", Gauge, "1 while the queue is full.", |webhook| {
@@ -269,6 +275,43 @@ pub(super) const WORKER: &[Family<WorkerMetrics>] = &[
     family("ferrite_worker_in_flight", Gauge, "Deliveries under way.", |worker| {
         Count(worker.in_flight)
     }),
+];
+
+/// Of the durable log, if there is one; no label.
+pub(super) const LOG: &[Family<LogMetrics>] = &[
+    family(
+        "ferrite_log_full",
+        Gauge,
+        "1 while the durable log takes no further backlog: its bound is near, or the disk has failed.",
+        |log| Count((!log.takes_events).into()),
+    ),
+    family("ferrite_log_failed", Gauge, "1 while nothing can be made durable.", |log| {
+        Count(log.failed.into())
+    }),
+    family("ferrite_log_disk_bytes", Gauge, "Bytes of all segments.", |log| Count(log.disk_bytes)),
+    family("ferrite_log_disk_limit_bytes", Gauge, "Bytes that they may have.", |log| {
+        Count(log.disk_bytes_max)
+    }),
+    family("ferrite_log_segments", Gauge, "Segments.", |log| Count(log.segments)),
+    family(
+        "ferrite_log_unfinished",
+        Gauge,
+        "Unfinished deliveries in the log, dead letters included.",
+        |log| Count(log.unfinished),
+    ),
+    family("ferrite_log_written_bytes_total", Counter, "Bytes that were written.", |log| {
+        Count(log.bytes_written)
+    }),
+    family("ferrite_log_syncs_total", Counter, "Syncs.", |log| Count(log.syncs)),
+    family("ferrite_log_write_errors_total", Counter, "Writes and syncs that failed.", |log| {
+        Count(log.write_errors)
+    }),
+    family(
+        "ferrite_log_groups_refused_total",
+        Counter,
+        "Groups of events that could not be written.",
+        |log| Count(log.groups_refused),
+    ),
 ];
 
 /// Label `by` beside `worker`.

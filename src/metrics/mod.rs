@@ -29,6 +29,34 @@ pub struct Metrics {
     pub webhooks: Vec<WebhookMetrics>,
     /// The workers; none before they have been started.
     pub workers: Vec<WorkerMetrics>,
+    /// The durable log; `None` without persistence, or before the workers have been started.
+    pub log: Option<LogMetrics>,
+}
+
+/// What is measured of the durable log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct LogMetrics {
+    /// Whether it takes events without regard to its bound.
+    pub takes_events: bool,
+    /// Whether the disk has failed.
+    pub failed: bool,
+    /// Bytes of all segments.
+    pub disk_bytes: u64,
+    /// Most of them.
+    pub disk_bytes_max: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Unfinished deliveries in it, dead letters included.
+    pub unfinished: u64,
+    /// Bytes that were written.
+    pub bytes_written: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Writes and syncs that failed.
+    pub write_errors: u64,
+    /// Groups of events that could not be written.
+    pub groups_refused: u64,
 }
 
 impl Metrics {
@@ -81,7 +109,9 @@ pub struct WebhookMetrics {
     pub dead_letters_forgotten: u64,
     /// Deliveries that wait or are under way: the lag in events.
     pub pending: u64,
-    /// Pending deliveries at which the queue is full.
+    /// Pending deliveries that are in the durable log only.
+    pub pending_on_disk: u64,
+    /// Pending deliveries at which the queue is full; with persistence, which memory has room for.
     pub pending_max: u64,
     /// Whether the queue is full.
     pub full: bool,

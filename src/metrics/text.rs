@@ -53,6 +53,8 @@ pub(super) fn write(metrics: &Metrics, out: &mut String) {
             count(out, families::DOORBELLS, &labels, rung);
         }
     }
+    let log: Vec<_> = metrics.log.iter().map(|log| (String::new(), log)).collect();
+    families::LOG.iter().for_each(|family| simple(out, family, &log));
 }
 
 fn begin(out: &mut String, name: &str, kind: &str, help: &str) {

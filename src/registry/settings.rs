@@ -210,6 +210,7 @@ impl Settings {
         &self,
         name: &str,
         id: WebhookId,
+        number: u64,
         since_generation: u64,
         ledger: Arc<Ledger>,
         config: &RegistryConfig,
@@ -249,6 +250,7 @@ impl Settings {
         let signing = self.signing_key()?;
         Ok(Definition {
             id,
+            number,
             name: name.to_owned(),
             target: Target { endpoint: endpoint.key().clone(), tls_profile },
             head,

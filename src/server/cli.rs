@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -66,7 +66,7 @@ struct ServeArgs {
     /// Port for HTTP health checks and Prometheus (GET /healthz, /readyz, /metrics) [default: none].
     #[arg(long, value_name = "PORT")]
     admin_port: Option<u16>,
-    /// Directory for what must outlive the process; created if it is not there.
+    /// Directory of what survives the process, with persistence [default: ferrite-data].
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
     /// Delivery threads; 0 for one per core.
@@ -149,7 +149,9 @@ fn load_settings(args: ServeArgs) -> Result<Loaded, String> {
     }
     settings.port = args.port.unwrap_or(settings.port);
     settings.admin_port = args.admin_port.or(settings.admin_port);
-    settings.data_dir = args.data_dir.or_else(|| settings.data_dir.take());
+    if let Some(directory) = args.data_dir {
+        settings.webhooks.queue.data_dir = directory;
+    }
     if let Some(workers) = args.workers {
         let most = crate::base::limits::WORKERS_MAX;
         if workers > most {
@@ -167,10 +169,6 @@ fn load_settings(args: ServeArgs) -> Result<Loaded, String> {
 fn serve(args: ServeArgs) -> Result<(), String> {
     let Loaded { settings, warnings } = load_settings(args)?;
     start_logging(&settings.log_level)?;
-    if let Some(directory) = &settings.data_dir {
-        create_private_directory(directory)
-            .map_err(|error| format!("--data-dir {}: {error}", directory.display()))?;
-    }
     // Its threads start at `driver`, once there is something to serve.
     let engine = WebhookManager::new(settings.webhooks.clone());
     let admin = settings.admin_port.map(|port| SocketAddr::new(settings.bind[0], port));
@@ -225,15 +223,6 @@ fn start_logging(level: &str) -> Result<(), String> {
         .with_target(false)
         .try_init()
         .map_err(|error| format!("logging: {error}"))
-}
-
-/// Only the user who runs the server may look into the directory.
-fn create_private_directory(directory: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
 }
 
 /// The first SIGTERM or SIGINT stops the server in order, the second ends the process at once.

@@ -12,6 +12,7 @@ use super::state::State;
 use mio::net::TcpStream;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Longest argument, in bytes.
@@ -127,6 +128,8 @@ pub(crate) enum Turn {
     Wait,
     /// Another turn.
     Again,
+    /// To be [finished](Connection::finish_turn) when the events of this turn are committed.
+    Commit,
     /// To be dropped.
     Close,
 }
@@ -153,6 +156,8 @@ pub(crate) struct Connection {
     /// The input may hold a whole request.
     input_ready: bool,
     output: Vec<u8>,
+    /// Where in the output the replies to commands are whose events are not committed yet.
+    promises: Vec<Range<usize>>,
     sent: usize,
     progress_at: Instant,
     linger: Option<Linger>,
@@ -172,13 +177,15 @@ impl Connection {
             input: Input::default(),
             input_ready: false,
             output: Vec::new(),
+            promises: Vec::new(),
             sent: 0,
             progress_at: Instant::now(),
             linger: None,
         }
     }
 
-    /// One turn: what was left, one read and its commands, and one write.
+    /// One turn: what was left, one read and its commands, and one write, unless replies have to
+    /// wait: also those that only tell what somebody else has written.
     pub fn turn(
         &mut self,
         state: &mut State,
@@ -202,10 +209,35 @@ impl Connection {
             }
             self.input.give_back(shared);
         }
+        if !self.session.aborted && state.commits.outstanding() > 0 {
+            return Turn::Commit;
+        }
+        self.finish_turn(state)
+    }
+
+    /// The end of a turn: its replies go out.
+    pub fn finish_turn(&mut self, state: &mut State) -> Turn {
+        self.promises.clear();
         if self.session.aborted || self.flush(state).is_err() {
             return Turn::Close;
         }
         self.after_turn()
+    }
+
+    /// The events of this turn are not durable: puts an error in the place of each reply that
+    /// promised it.
+    pub fn break_promises(&mut self, message: &str) {
+        if self.promises.is_empty() {
+            return;
+        }
+        let replies = std::mem::take(&mut self.output);
+        let mut kept_from = 0;
+        for promise in self.promises.drain(..) {
+            self.output.extend_from_slice(&replies[kept_from..promise.start]);
+            Reply::new(&mut self.output, self.session.resp3).error(message);
+            kept_from = promise.end;
+        }
+        self.output.extend_from_slice(&replies[kept_from..]);
     }
 
     fn after_turn(&mut self) -> Turn {
@@ -301,7 +333,7 @@ impl Connection {
     }
 
     fn run_command(&mut self, state: &mut State, others: &mut Clients, now_ms: u64) {
-        let before = self.output.len();
+        let (before, outstanding) = (self.output.len(), state.commits.outstanding());
         let words = self.parser.arguments(self.input.filled());
         let mut context = Context {
             state,
@@ -321,8 +353,12 @@ impl Connection {
         } else {
             commands::dispatch(&mut context, &words.collect::<Vec<_>>());
         }
+        let offered = context.state.commits.outstanding() > outstanding;
         if self.session.test.is_none() {
             self.apply_reply_mode(before);
+        }
+        if offered && self.output.len() > before {
+            self.promises.push(before..self.output.len());
         }
     }
 

@@ -168,7 +168,7 @@ mod tests {
                 body: b"secret",
                 targets: &[4],
             };
-            appender.event(&event).unwrap();
+            appender.event(&event, 0).unwrap();
         }
         appender.flush().unwrap();
         log.close().unwrap();

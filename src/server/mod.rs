@@ -6,6 +6,7 @@ pub mod admin_http;
 pub mod cli;
 pub mod command_table;
 mod commands;
+mod commit;
 pub mod config;
 mod connection;
 mod demo;

@@ -1,5 +1,6 @@
 //! The server's event loop: one thread, which owns the connections and the keyspace.
 
+use super::commit::Committed;
 use super::connection::{Clients, Connection, SHARED_BUFFER_BYTES, Turn};
 use super::engine::Engine;
 use super::session::Session;
@@ -90,6 +91,8 @@ pub struct Server {
     queue: VecDeque<usize>,
     /// Connections that wait for a test delivery.
     tests: Vec<usize>,
+    /// Connections whose replies wait for the events of this turn.
+    uncommitted: Vec<usize>,
     shared_buffer: Vec<u8>,
     next_client_id: u64,
     housekeeping_at: Instant,
@@ -125,6 +128,7 @@ impl Server {
             clients: Clients::default(),
             queue: VecDeque::new(),
             tests: Vec::new(),
+            uncommitted: Vec::new(),
             shared_buffer: vec![0; SHARED_BUFFER_BYTES],
             next_client_id: 1,
             housekeeping_at: Instant::now(),
@@ -274,7 +278,7 @@ impl Server {
         self.clients.put_back(slot, connection);
     }
 
-    /// One turn for everyone who stands in the queue now.
+    /// One turn for everyone who stands in the queue now, and one wait for the events of them all.
     fn give_turns(&mut self) {
         let now_ms = unix_ms();
         for _ in 0..self.queue.len() {
@@ -287,24 +291,51 @@ impl Server {
                 &mut self.shared_buffer,
                 now_ms,
             );
-            match turn {
-                Turn::Close => {
-                    self.farewell(slot, connection);
-                }
-                turn => {
-                    if turn == Turn::Again {
-                        enqueue(&mut self.queue, &mut connection, slot);
-                    }
-                    let waits = connection.session.test.is_some();
-                    self.clients.put_back(slot, connection);
-                    if waits {
-                        self.poll_test(slot);
-                    }
-                }
-            }
+            self.after_turn(slot, connection, turn);
             for killed in self.clients.take_killed() {
                 self.drop_client(killed);
             }
+        }
+        if self.state.commits.outstanding() > 0 {
+            self.commit();
+        }
+    }
+
+    fn after_turn(&mut self, slot: usize, mut connection: Box<Connection>, turn: Turn) {
+        match turn {
+            Turn::Close => return self.farewell(slot, connection),
+            Turn::Commit => {
+                self.uncommitted.push(slot);
+                return self.clients.put_back(slot, connection);
+            }
+            Turn::Again => enqueue(&mut self.queue, &mut connection, slot),
+            Turn::Wait => {}
+        }
+        let waits = connection.session.test.is_some();
+        self.clients.put_back(slot, connection);
+        if waits {
+            self.poll_test(slot);
+        }
+    }
+
+    /// Waits until the log has kept its promise for the events of this turn; then their replies
+    /// go out.
+    fn commit(&mut self) {
+        let committed = self.state.commit(|| self.stop.load(Ordering::Acquire));
+        for slot in std::mem::take(&mut self.uncommitted) {
+            // Another client may have killed it.
+            let Some(mut connection) = self.clients.take(slot) else { continue };
+            match &committed {
+                Committed::Kept => {}
+                Committed::Broken(message) => connection.break_promises(message),
+                // Its replies would promise what nobody knows; it is closed with all others.
+                Committed::GivenUp => {
+                    self.clients.put_back(slot, connection);
+                    continue;
+                }
+            }
+            let turn = connection.finish_turn(&mut self.state);
+            self.after_turn(slot, connection, turn);
         }
     }
 

@@ -3,7 +3,6 @@
 use crate::webhooks::WebhookConfig;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 /// Settings of `ferrite serve`. `Debug` does not show the password.
 #[derive(Clone, PartialEq)]
@@ -24,8 +23,6 @@ pub struct ServerSettings {
     pub timeout_seconds: u64,
     /// Least severe level that is logged, unless the environment says otherwise.
     pub log_level: String,
-    /// Directory for what must outlive the process. Nothing is kept there yet.
-    pub data_dir: Option<PathBuf>,
     /// How long a stop waits for pending deliveries, in milliseconds.
     pub shutdown_timeout_ms: u64,
     /// The engine's configuration.
@@ -43,7 +40,6 @@ impl Default for ServerSettings {
             maxclients: 10_000,
             timeout_seconds: 0,
             log_level: "info".to_owned(),
-            data_dir: None,
             shutdown_timeout_ms: 10_000,
             webhooks: WebhookConfig::default(),
         }
@@ -69,7 +65,6 @@ impl fmt::Debug for ServerSettings {
             .field("maxclients", &self.maxclients)
             .field("timeout_seconds", &self.timeout_seconds)
             .field("log_level", &self.log_level)
-            .field("data_dir", &self.data_dir)
             .field("shutdown_timeout_ms", &self.shutdown_timeout_ms)
             .field("webhooks", &self.webhooks)
             .finish()

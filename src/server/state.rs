@@ -1,6 +1,7 @@
 //! What all connections share: the keyspace, the engine, settings and counters.
 
 use super::commands::CommandTable;
+use super::commit::{Commit, LogTrouble};
 use super::engine::Engine;
 use super::keyspace::{Keyspace, MutationSink};
 use super::password::Password;
@@ -37,6 +38,8 @@ pub(crate) struct Counters {
     pub event_waits: u64,
     /// Events that the engine refused for good.
     pub events_refused: u64,
+    /// Events of writes for which the promise of the log does not hold.
+    pub events_not_durable: u64,
 }
 
 /// What all connections share. Owned by the server's thread.
@@ -55,6 +58,9 @@ pub(crate) struct State {
     /// A client or a signal asked the server to stop.
     pub stopping: bool,
     refused_warned_at: Option<Instant>,
+    /// Events of clients' writes that are waited for.
+    pub commits: Box<dyn Commit>,
+    pub(super) log_trouble: LogTrouble,
 }
 
 impl State {
@@ -63,6 +69,8 @@ impl State {
             (0..3).map(|_| format!("{:016x}", crate::base::random::seed())).collect();
         State {
             keyspace: Keyspace::new(settings.databases as usize),
+            commits: engine.commit_group(),
+            log_trouble: LogTrouble::default(),
             engine,
             password: settings.requirepass.as_deref().map(Password::new),
             settings,
@@ -77,7 +85,8 @@ impl State {
         }
     }
 
-    /// Runs a command of the keyspace for `session`; its events are accepted when this returns.
+    /// Runs a command of the keyspace for `session`; when this returns, its events are accepted, but
+    /// not yet committed.
     /// `false`: the keyspace has no such command.
     pub fn execute_in_keyspace(
         &mut self,
@@ -88,7 +97,7 @@ impl State {
     ) -> bool {
         let mut database = session.database;
         let mut sink = EventSink {
-            engine: &*self.engine,
+            offer: &mut |event, patient| self.commits.offer(event, patient),
             counters: &mut self.counters,
             watched: &mut self.watched,
             client_id: Some(&session.client_id),
@@ -105,8 +114,9 @@ impl State {
     /// Removes keys that are due; their events are accepted when this returns. Says whether there
     /// may be more.
     pub fn expire_due(&mut self, now_ms: u64) -> bool {
+        // Nobody is answered for these, so nobody waits for them.
         let mut sink = EventSink {
-            engine: &*self.engine,
+            offer: &mut |event, patient| self.engine.offer(event, patient),
             counters: &mut self.counters,
             watched: &mut self.watched,
             client_id: None,
@@ -126,7 +136,11 @@ impl State {
             source_ip: Some(&session.source_ip),
             ..*event
         };
-        trigger(&*self.engine, &event, &mut self.counters)
+        trigger(
+            &mut |event, patient| self.commits.offer(event, patient),
+            &event,
+            &mut self.counters,
+        )
     }
 
     /// Logs refused events, at a bounded rate; every one is counted.
@@ -140,16 +154,20 @@ impl State {
     }
 }
 
+/// How an event is offered to the engine, patiently or not.
+type Offer<'a> = dyn FnMut(&EventRef<'_>, bool) -> Result<bool, WebhookError> + 'a;
+
 /// Gives the engine an event and waits until it has room. The write's reply is sent only after
-/// this, so a client that was answered knows that its event was accepted.
+/// this and the commit, so a client that was answered knows that its event was accepted under the
+/// configured promise.
 fn trigger(
-    engine: &dyn Engine,
+    offer: &mut Offer<'_>,
     event: &EventRef<'_>,
     counters: &mut Counters,
 ) -> Result<(), WebhookError> {
     let mut pause = PAUSE_FOR_ROOM_MIN;
     let (mut waits, mut waited) = (0, Duration::ZERO);
-    while !engine.offer(event, waited < WAIT_FOR_WEBHOOK_MAX)? {
+    while !offer(event, waited < WAIT_FOR_WEBHOOK_MAX)? {
         waits = 1;
         std::thread::sleep(pause);
         waited += pause;
@@ -161,7 +179,7 @@ fn trigger(
 
 /// Passes the keyspace's changes on to the engine.
 struct EventSink<'a> {
-    engine: &'a dyn Engine,
+    offer: &'a mut Offer<'a>,
     counters: &'a mut Counters,
     watched: &'a mut WatchedKeys,
     client_id: Option<&'a str>,
@@ -173,11 +191,11 @@ impl MutationSink for EventSink<'_> {
     fn mutation(&mut self, event: &EventRef<'_>) {
         self.watched.touch(event.database, event.key);
         let event = EventRef { client_id: self.client_id, source_ip: self.source_ip, ..*event };
-        let mut outcome = trigger(self.engine, &event, self.counters);
+        let mut outcome = trigger(self.offer, &event, self.counters);
         if matches!(outcome, Err(WebhookError::EventTooLarge { .. })) && event.old_value.is_some() {
             // Better the news without the old value than no news.
             let event = EventRef { old_value: None, ..event };
-            outcome = trigger(self.engine, &event, self.counters);
+            outcome = trigger(self.offer, &event, self.counters);
         }
         if let Err(error) = outcome {
             self.counters.events_refused += 1;

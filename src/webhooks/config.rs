@@ -1,5 +1,6 @@
 //! Configuration of the engine. The names are those of the specification's TOML.
 
+use super::Fsync;
 use crate::base::limits;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -104,12 +105,25 @@ pub struct QueueConfig {
     pub max_pending: usize,
     /// Events in each worker's ring.
     pub ring_events: usize,
-    /// Whether accepted events survive the process. Not available yet: must be `false`.
+    /// Whether webhooks and accepted events survive the process; see
+    /// [`data_dir`](QueueConfig::data_dir) and [`fsync`](QueueConfig::fsync).
     pub persistence: bool,
     /// Dead letters kept per webhook, with their bodies; the oldest is forgotten. 0 keeps none.
     pub max_dead: usize,
     /// Bodies and keys of one webhook's dead letters together, in bytes; the oldest is forgotten.
     pub max_dead_bytes: usize,
+    /// The directory of what survives the process (`persistence`); made, for its owner only, if it
+    /// is not there. One process may have it at a time.
+    pub data_dir: PathBuf,
+    /// What an accepted event survives.
+    pub fsync: Fsync,
+    /// A segment of the log ends when it is this long, in bytes.
+    pub segment_bytes: u64,
+    /// All segments of the log together, in bytes; no event is taken beyond it.
+    pub max_disk_bytes: u64,
+    /// A file with 32 bytes, as 64 hexadecimal digits or base64, that nobody but its owner may
+    /// read: with it, what is kept of webhooks is encrypted (AES-256-GCM). `None`: it is not.
+    pub secrets_key_file: Option<PathBuf>,
 }
 
 impl Default for QueueConfig {
@@ -120,6 +134,11 @@ impl Default for QueueConfig {
             persistence: false,
             max_dead: limits::DEAD_LETTERS_MAX_DEFAULT,
             max_dead_bytes: limits::DEAD_LETTER_BYTES_MAX_DEFAULT,
+            data_dir: PathBuf::from("ferrite-data"),
+            fsync: Fsync::default(),
+            segment_bytes: limits::LOG_SEGMENT_BYTES_DEFAULT,
+            max_disk_bytes: limits::LOG_DISK_BYTES_DEFAULT,
+            secrets_key_file: None,
         }
     }
 }

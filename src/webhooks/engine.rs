@@ -2,6 +2,9 @@
 
 mod deliveries;
 
+use super::commit::Waiters;
+use super::durable::Durable;
+use super::lasting::{self, Saver};
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -44,7 +47,7 @@ use std::time::Duration;
 pub(super) struct Engine {
     pub(super) config: WebhookConfig,
     workers: usize,
-    registry: Result<Registry, WebhookError>,
+    registry: Result<Arc<Registry>, WebhookError>,
     pub(super) published: Option<Arc<Published>>,
     pub(super) shared: Arc<Shared>,
     /// Where webhooks may lead.
@@ -58,6 +61,10 @@ pub(super) struct Engine {
     pub(super) running: OnceLock<Result<Running, WebhookError>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Callers that wait for the durable log; `None` without persistence.
+    pub(super) waiters: Option<Arc<Waiters>>,
+    /// Saves what workers decide, if webhooks survive restarts.
+    _saver: Option<Saver>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -75,6 +82,8 @@ pub(super) struct Running {
     pub(super) workers: Vec<Arc<WorkerShared>>,
     ringer: RingerHandle,
     pub(super) driver: DriverKind,
+    /// The durable log, with persistence.
+    pub(super) durable: Option<Durable>,
 }
 
 impl Engine {
@@ -87,6 +96,7 @@ impl Engine {
         let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
         let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
         let registry = outward.clone().and_then(|(addresses, proxy)| {
+            let lasting = lasting::open(&config.queue)?;
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
@@ -99,11 +109,22 @@ impl Engine {
                     letters_max: config.queue.max_dead,
                     bytes_max: config.queue.max_dead_bytes,
                 },
+                keeper: lasting.keeper.clone(),
             });
-            registry.map_err(|error| WebhookError::Start(error.to_string()))
+            let registry = registry.map_err(|error| WebhookError::Start(error.to_string()))?;
+            lasting.restore(&registry)?;
+            Ok(Arc::new(registry))
         });
+        let saver = registry.clone().and_then(|registry| Saver::start_for(&config.queue, registry));
+        let (registry, saver) = match saver {
+            Ok(saver) => (registry, saver),
+            Err(error) => (Err(error), None),
+        };
         let (addresses, proxy) = outward.unwrap_or_default();
+        let room = Arc::new(Room::default());
+        let persistent = config.queue.persistence;
         Engine {
+            waiters: persistent.then(|| Arc::new(Waiters::new(room.clone()))),
             config,
             workers,
             published: registry.as_ref().ok().map(|registry| registry.published().clone()),
@@ -112,17 +133,18 @@ impl Engine {
             addresses,
             proxy,
             lookup: lookup.map(FakeLookup),
-            room: Arc::new(Room::default()),
+            room,
             hasher: KeyHasher::new(random::seed()),
             clock: Clock::start(),
             running: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
+            _saver: saver,
         }
     }
 
     pub(super) fn registry(&self) -> Result<&Registry, WebhookError> {
-        self.registry.as_ref().map_err(Clone::clone)
+        self.registry.as_deref().map_err(Clone::clone)
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -162,7 +184,9 @@ impl Engine {
             None => Resolver::start(),
         };
         let resolver = Arc::new(resolver.map_err(|error| fail(&error))?);
-        let (boot, ringer_slot) = (random::boot_id(), Arc::new(OnceLock::new()));
+        let durable = self.open_log()?;
+        let boot = durable.as_ref().map_or_else(random::boot_id, Durable::boot);
+        let ringer_slot = Arc::new(OnceLock::new());
         let mut workers = Vec::with_capacity(self.workers);
         let mut threads = Vec::with_capacity(self.workers + 1);
         for worker in 0..self.workers {
@@ -193,6 +217,7 @@ impl Engine {
                 },
                 ring_events: self.config.queue.ring_events,
                 ringer: ringer_slot.clone(),
+                journal: durable.as_ref().and_then(|durable| durable.journal(worker)),
             };
             let (shared, thread) = worker::start(parts).map_err(|error| {
                 workers.iter().for_each(|worker: &Arc<WorkerShared>| worker.control(Control::Stop));
@@ -201,12 +226,15 @@ impl Engine {
             workers.push(shared);
             threads.push(thread);
         }
+        if let Some(durable) = &durable {
+            durable.connect(&workers, &self.hasher).map_err(|error| fail(&error))?;
+        }
         let inboxes = workers.iter().map(|worker| worker.inbox.clone()).collect();
         let (ringer, thread) = ringer::start(inboxes).map_err(|error| fail(&error))?;
         let _ = ringer_slot.set(ringer.clone());
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
-        Ok(Running { workers, ringer, driver })
+        Ok(Running { workers, ringer, driver, durable })
     }
 
     pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
@@ -304,6 +332,7 @@ impl Engine {
 
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
+        webhook.check_not_held()?;
         let running = self.running()?;
         let masking = self.masking(&webhook.settings);
         let (sender, receiver) = oneshot();
@@ -340,7 +369,7 @@ impl Engine {
         let mut stats =
             EngineStats { active_webhooks: active.count() as u64, ..EngineStats::default() };
         stats.total_webhooks = webhooks.len() as u64;
-        let mut tally = Tally::default();
+        let mut tally = self.registry().map(Registry::restored).unwrap_or_default();
         for totals in &self.shared.totals {
             tally.add(&totals.deliveries);
             stats.connections_opened += totals.connections_opened.get();
@@ -348,12 +377,14 @@ impl Engine {
             stats.worker_restarts += totals.restarts.get();
             stats.events_abandoned += totals.events_abandoned.get();
         }
+        tally.add_unread(self.shared.unread.load(Ordering::Relaxed));
         let last =
             webhooks.iter().filter_map(|(_, webhook)| webhook.definition.ledger.last_delivery_us());
         let dead = webhooks.iter().map(|(_, webhook)| webhook.definition.ledger.dead().tally());
         stats.totals =
             stats_of(&tally, last.max(), dead.fold(DeadTally::default(), DeadTally::plus));
         if let Some(Ok(running)) = self.running.get() {
+            stats.log = running.durable.as_ref().map(Durable::report);
             for worker in &running.workers {
                 stats.doorbells_by_callers += worker.inbox.rung_by_callers();
                 stats.doorbells += worker.inbox.rung_by_callers() + worker.inbox.rung_by_ringer();
@@ -373,6 +404,18 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
+        self.offer_with(event, when_full, || Some(0))
+    }
+
+    /// As [`Engine::offer`], for a caller that waits for the event: `waiter` gives its number, if
+    /// somebody wants the event; `None` if there is no room for one more who waits.
+    #[inline]
+    pub(super) fn offer_with(
+        &self,
+        event: &EventRef<'_>,
+        when_full: WhenFull,
+        waiter: impl FnOnce() -> Option<u32>,
+    ) -> Result<Admission, WebhookError> {
         let Some(published) = &self.published else {
             return Err(self.registry().err().unwrap_or(WebhookError::ShutDown));
         };
@@ -380,7 +423,10 @@ impl Engine {
         if !snapshot.wants(event.event, event.key) {
             return Ok(Admission::Unmatched);
         }
-        self.accept(event, when_full, &snapshot)
+        match waiter() {
+            Some(waiter) => self.accept(event, when_full, &snapshot, waiter),
+            None => Ok(Admission::Full),
+        }
     }
 
     fn accept(
@@ -388,6 +434,7 @@ impl Engine {
         event: &EventRef<'_>,
         when_full: WhenFull,
         snapshot: &Snapshot,
+        waiter: u32,
     ) -> Result<Admission, WebhookError> {
         let running = self.running()?;
         if !self.config.enabled {
@@ -411,6 +458,7 @@ impl Engine {
             generation: snapshot.generation,
             may_drop,
             timestamp_us: event.timestamp_us.unwrap_or_else(unix_us),
+            waiter,
         };
         let mut buffer = worker.inbox.buffer();
         pack(event, &stamp, &mut buffer);
@@ -453,6 +501,26 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
+        // After the workers, which hand their last acks over when they end.
+        if let Some(Ok(Running { durable: Some(durable), .. })) = self.running.get() {
+            durable.close();
+        }
+        // What was left in the rings is left for good.
+        self.waiters.iter().for_each(|waiters| waiters.close());
+        // What they counted last. The saver says so in the log if it fails for long.
+        let _ = self.registry().map(Registry::save);
+    }
+
+    /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
+    fn open_log(&self) -> Result<Option<Durable>, WebhookError> {
+        let Some(waiters) = &self.waiters else { return Ok(None) };
+        let durable = Durable::open(&self.config.queue, self.workers, waiters.clone())?;
+        for (_, webhook) in self.registry()?.list() {
+            let left = durable.pending_of(webhook.definition.number);
+            webhook.definition.ledger.set_unread(left);
+            self.shared.unread.fetch_add(left, Ordering::Relaxed);
+        }
+        Ok(Some(durable))
     }
 
     pub(super) fn break_worker(&self, worker: usize) -> Result<(), WebhookError> {
@@ -533,9 +601,7 @@ fn check_size(event: &EventRef<'_>) -> Result<(), WebhookError> {
 fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
     let delivery = &config.delivery;
     let wrong = |what: &str| Err(WebhookError::Start(format!("configuration: {what}")));
-    if config.queue.persistence {
-        return wrong("persistence is not available yet; set it to false");
-    }
+    super::persistence::check(&config.queue)?;
     if config.workers.workers > limits::WORKERS_MAX {
         return wrong(&format!("workers must be at most {}", limits::WORKERS_MAX));
     }
@@ -689,6 +755,7 @@ fn stats_of(tally: &Tally, last_delivery_us: Option<u64>, dead: DeadTally) -> We
         dead_letters: dead.kept,
         dead_forgotten: dead.forgotten,
         dead_cleared: dead.cleared,
+        pending_on_disk: tally.spilled,
     }
 }
 
@@ -738,6 +805,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         adaptive: settings.adaptive,
         window: ledger.window(),
         tls_profile: settings.tls_profile.clone(),
+        held: webhook.held.as_ref().map(|held| held.why.to_string()),
     }
 }
 
@@ -784,6 +852,7 @@ impl From<RegistryError> for WebhookError {
             RegistryError::Settings(SettingsError::HostDenied(host)) => {
                 WebhookError::HostDenied(host)
             }
+            RegistryError::NotKept(why) => WebhookError::NotSaved(why),
             other => WebhookError::Invalid(other.to_string()),
         }
     }

@@ -37,6 +37,15 @@ pub enum WebhookError {
         "{0}: without the durable log only dead letters can be sent again, delivered events are not kept"
     )]
     NotKept(String),
+    /// The event was accepted, and may still be delivered, but it could not be made durable; says
+    /// why. See to that, and trigger it again if it must not be lost.
+    #[error(
+        "the event could not be made durable: {0}; it may still be delivered, but would not survive the end of the process"
+    )]
+    NotDurable(String),
+    /// The change could not be made durable, and was not made; says why and what to do.
+    #[error("the change could not be saved, and nothing has changed: {0}")]
+    NotSaved(String),
     /// The engine could not start; says why. Nothing was accepted.
     #[error("webhooks could not start: {0}")]
     Start(String),

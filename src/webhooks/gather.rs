@@ -1,14 +1,15 @@
 //! Reads what is measured. Nothing is stopped, woken or locked: the counters are read while the
 //! workers write them.
 
-use super::WebhookStatus;
+use super::durable::Durable;
 use super::engine::Engine;
+use super::{LogState, WebhookStatus};
 use crate::base::time::{Tick, unix_us};
 use crate::core::ledger::Tally;
 use crate::core::shard::Totals;
 use crate::core::snapshot::Definition;
 use crate::io::worker::WorkerShared;
-use crate::metrics::{Metrics, WebhookMetrics, WorkerMetrics};
+use crate::metrics::{LogMetrics, Metrics, WebhookMetrics, WorkerMetrics};
 
 impl Engine {
     /// A reading of everything that is measured.
@@ -30,7 +31,24 @@ impl Engine {
                 .zip(&self.shared.totals)
                 .map(|(worker, totals)| of_worker(worker, totals, capacity))
                 .collect(),
+            log: running.and_then(|running| running.durable.as_ref()).map(of_log),
         }
+    }
+}
+
+fn of_log(durable: &Durable) -> LogMetrics {
+    let report = durable.report();
+    LogMetrics {
+        takes_events: report.state == LogState::Ok,
+        failed: report.state == LogState::Failed,
+        disk_bytes: report.disk_bytes,
+        disk_bytes_max: report.disk_bytes_max,
+        segments: report.segments,
+        unfinished: report.unfinished,
+        bytes_written: report.bytes_written,
+        syncs: report.syncs,
+        write_errors: report.write_errors,
+        groups_refused: report.groups_refused,
     }
 }
 
@@ -57,6 +75,7 @@ fn of_webhook(definition: &Definition, now: Tick) -> WebhookMetrics {
         dead_letters: dead.kept,
         dead_letters_forgotten: dead.forgotten,
         pending: tally.pending,
+        pending_on_disk: tally.spilled,
         pending_max: ledger.pending_max(),
         full: ledger.is_full(),
         in_flight: tally.in_flight,

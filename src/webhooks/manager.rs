@@ -1,5 +1,6 @@
 //! The engine's handle.
 
+use super::commit::{CommitGroup, Round};
 use super::engine::Engine;
 use super::{
     DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineState, EngineStats,
@@ -261,11 +262,19 @@ impl WebhookManager {
         self.engine.replay(name, request)
     }
 
-    /// Triggers an event; waits while there is no room. Dropping the future before it is ready
-    /// gives the event up.
+    /// Triggers an event; waits while there is no room. Without persistence, that is all.
+    ///
+    /// With persistence it also waits until the log has kept its promise (DUR-1): An event whose
+    /// `trigger().await` returned Ok survives kill -9. With `fsync = "always"` it also survives power
+    /// loss; `everysec` (default) may lose the last 1-2 s on power loss only; `no` leaves it to the
+    /// kernel.
+    ///
+    /// Dropping the future before it is ready gives the event up if there was no room yet; else only
+    /// the waiting. To wait for many events at once, use [`WebhookManager::commit_group`].
     ///
     /// # Errors
-    /// `EventTooLarge`, `Start`, `ShutDown`.
+    /// `EventTooLarge`, `Start`, `ShutDown`, `NotDurable`. With `ShutDown` and `NotDurable` the event
+    /// may have been accepted all the same, but nothing is promised for it.
     pub async fn trigger(&self, trigger: WebhookTrigger) -> Result<(), WebhookError> {
         self.trigger_event(trigger.as_event(), WhenFull::Refuse).await
     }
@@ -281,17 +290,27 @@ impl WebhookManager {
         event: EventRef<'_>,
         when_full: WhenFull,
     ) -> Result<(), WebhookError> {
+        let mut round = Round::new(&self.engine);
         std::future::poll_fn(|context| {
-            self.engine.room().poll(context, || match self.offer(&event, when_full) {
+            let room = self.engine.room();
+            room.poll(context, || match round.offer(&self.engine, &event, when_full) {
                 Ok(Admission::Full) => None,
                 Ok(Admission::Accepted | Admission::Unmatched) => Some(Ok(())),
                 Err(error) => Some(Err(error)),
             })
         })
-        .await
+        .await?;
+        std::future::poll_fn(|context| round.poll_committed(context)).await
     }
 
-    /// Triggers an event if there is room; else gives it back. Never blocks.
+    /// A way to offer many events and to wait for them together, until the log has kept its promise
+    /// for all of them. Without persistence there is nothing to wait for, and no cost.
+    pub fn commit_group(&self) -> CommitGroup {
+        CommitGroup::new(self.engine.clone())
+    }
+
+    /// Triggers an event if there is room; else gives it back. Never blocks, and promises nothing:
+    /// with persistence too, the event may be lost until the log has it.
     ///
     /// # Errors
     /// [`TryTriggerError::QueueFull`] with the event, or why it will never be accepted.
@@ -305,7 +324,8 @@ impl WebhookManager {
 
     /// Offers an event: the call for hot threads. Never blocks, takes no lock, allocates nothing
     /// in steady traffic, and makes a system call only when it is the first after a time of
-    /// idleness. A call that runs at the same time as [`WebhookManager::shutdown`] may be
+    /// idleness. Promises nothing: with persistence too, the event may be lost until the log has it;
+    /// [`WebhookManager::commit_group`] tells when it has. A call that runs at the same time as [`WebhookManager::shutdown`] may be
     /// accepted and then left behind.
     ///
     /// # Errors

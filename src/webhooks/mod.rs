@@ -3,15 +3,19 @@
 //! The engine starts its worker threads at the first call that needs them. The futures returned
 //! here can be polled by any executor.
 
+mod commit;
 mod config;
 mod definition;
 mod deliveries;
+mod durable;
 mod engine;
 mod error;
 mod gather;
+mod lasting;
 mod manager;
 mod masking;
 mod options;
+mod persistence;
 mod report;
 mod tls;
 mod trigger;
@@ -30,6 +34,7 @@ pub use crate::metrics::{
     CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
     WebhookMetrics, WorkerMetrics,
 };
+pub use commit::CommitGroup;
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
@@ -39,7 +44,9 @@ pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
+pub use persistence::Fsync;
 pub use report::{
-    DeliveryRecord, DrainReport, EngineState, EngineStats, TestReport, WebhookInfo, WebhookStats,
+    DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
+    WebhookInfo, WebhookStats,
 };
 pub use trigger::WebhookTrigger;

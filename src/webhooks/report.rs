@@ -45,6 +45,9 @@ pub struct WebhookStats {
     pub dead_forgotten: u64,
     /// Dead letters that were cleared by command.
     pub dead_cleared: u64,
+    /// Pending deliveries that are in the durable log only, for want of room in memory. After a
+    /// start, also what earlier ones have left, dead letters included, until it was read.
+    pub pending_on_disk: u64,
 }
 
 /// One webhook, as it is shown: no secrets (SEC-3).
@@ -127,10 +130,19 @@ pub struct WebhookInfo {
     pub window: u32,
     /// Its TLS profile; `None` for the configuration's own settings.
     pub tls_profile: Option<String>,
+    /// Why the configuration does not accept it any more ([`WebhookStatus::Held`]).
+    pub held: Option<String>,
+}
+
+impl WebhookInfo {
+    /// Why it gets no deliveries; `None` while it does.
+    pub fn status_reason(&self) -> Option<&str> {
+        self.held.as_deref().or(self.status.reason())
+    }
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct EngineStats {
     /// Webhooks that exist.
@@ -151,6 +163,58 @@ pub struct EngineStats {
     pub connections_opened: u64,
     /// Requests that went over a connection that had been used before.
     pub connections_reused: u64,
+    /// The durable log; `None` without persistence, or before the engine runs.
+    pub log: Option<LogReport>,
+}
+
+/// Whether the durable log takes events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LogState {
+    /// It does.
+    Ok,
+    /// `max_disk_bytes` is near: webhooks that lag are full, and do what `ON_FULL` says.
+    Full,
+    /// The disk has failed: nothing can be made durable until it recovers. What there is, is
+    /// delivered.
+    Failed,
+}
+
+impl LogState {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LogState::Ok => "ok",
+            LogState::Full => "full",
+            LogState::Failed => "failed",
+        }
+    }
+}
+
+/// How the durable log is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LogReport {
+    /// Whether it takes events.
+    pub state: LogState,
+    /// Why nothing can be made durable, if it cannot, and what to do.
+    pub trouble: Option<String>,
+    /// Bytes of all segments.
+    pub disk_bytes: u64,
+    /// Most of them (`max_disk_bytes`).
+    pub disk_bytes_max: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Unfinished deliveries in the log, dead letters included.
+    pub unfinished: u64,
+    /// Bytes that were written.
+    pub bytes_written: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Writes and syncs that failed.
+    pub write_errors: u64,
+    /// Groups of events that could not be written: the bound was reached, or the disk had failed.
+    pub groups_refused: u64,
 }
 
 /// One attempt, from the delivery log.

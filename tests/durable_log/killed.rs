@@ -49,7 +49,7 @@ fn child() {
                     body: &body(id),
                     targets: TARGETS,
                 };
-                *ticket = appender.event(&event).unwrap();
+                *ticket = appender.event(&event, 0).unwrap();
             }
             while appender.flush().is_err() {
                 std::thread::yield_now();

@@ -5,7 +5,7 @@ use ferrite::base::id::EventId;
 use ferrite::core::event::WebhookEvent;
 use ferrite::log::{
     Appender, Directory, Disk, DiskFile, DurableLog, Finish, Fsync, LogConfig, LogError, LogEvent,
-    Mark, Pressure, QueueFull, StoredEvent, Waiting,
+    Mark, Pressure, QueueFull, StoredEvent,
 };
 use std::io;
 use std::path::PathBuf;
@@ -28,15 +28,15 @@ impl Drop for Folder {
     }
 }
 
-fn config(fsync: Fsync, workers: usize) -> LogConfig {
+pub fn config(fsync: Fsync, workers: usize) -> LogConfig {
     LogConfig { fsync, segment_bytes: 64 * 1024, disk_bytes_max: 1 << 30, workers }
 }
 
-fn on(disk: &RecordingDisk, config: &LogConfig) -> DurableLog {
+pub fn on(disk: &RecordingDisk, config: &LogConfig) -> DurableLog {
     DurableLog::open_on(Arc::new(disk.clone()), config, &mut |_| {}).unwrap()
 }
 
-fn event<'a>(id: EventId, body: &'a [u8], targets: &'a [u64]) -> LogEvent<'a> {
+pub fn event<'a>(id: EventId, body: &'a [u8], targets: &'a [u64]) -> LogEvent<'a> {
     let (kind, key) = (WebhookEvent::Set, b"key".as_slice());
     LogEvent { id, kind, database: 0, timestamp_us: 1, key, body, targets }
 }
@@ -45,7 +45,7 @@ fn mark(id: EventId, target: u16, webhook: u64) -> Mark {
     Mark { id, webhook, target, value: Finish::Delivered as u16 }
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
@@ -56,7 +56,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Appends one event and waits for its answer.
 fn append(appender: &mut Appender, number: u64, body: &[u8], targets: &[u64]) -> EventId {
     let id = appender.id(number);
-    let ticket = appender.event(&event(id, body, targets)).unwrap();
+    let ticket = appender.event(&event(id, body, targets), 0).unwrap();
     appender.flush().unwrap();
     wait_until("answer", || appender.answered() >= ticket);
     assert!(appender.failures().is_empty());
@@ -64,7 +64,7 @@ fn append(appender: &mut Appender, number: u64, body: &[u8], targets: &[u64]) ->
 }
 
 /// The ids that an engine would find in `files`.
-fn found_in(files: &Files) -> Vec<EventId> {
+pub fn found_in(files: &Files) -> Vec<EventId> {
     let log = on(&RecordingDisk::with(files), &config(Fsync::No, 2));
     read_all(&log)
 }
@@ -108,16 +108,16 @@ fn an_answer_means_what_fsync_says() {
 
 /// A disk whose writes and syncs wait for a gate.
 #[derive(Clone)]
-struct GatedDisk(RecordingDisk, Arc<(Mutex<bool>, Condvar)>);
+pub struct GatedDisk(RecordingDisk, Arc<(Mutex<bool>, Condvar)>);
 
 struct GatedFile(Box<dyn DiskFile>, Arc<(Mutex<bool>, Condvar)>);
 
 impl GatedDisk {
-    fn new() -> GatedDisk {
+    pub fn new() -> GatedDisk {
         GatedDisk(RecordingDisk::default(), Arc::new((Mutex::new(true), Condvar::new())))
     }
 
-    fn open_gate(&self, open: bool) {
+    pub fn open_gate(&self, open: bool) {
         *self.1.0.lock().unwrap() = open;
         self.1.1.notify_all();
     }
@@ -189,7 +189,7 @@ fn a_disk_that_stalls_fills_the_queue_and_nothing_is_lost() {
     let mut ids = Vec::new();
     let ticket = loop {
         let id = appender.id(ids.len() as u64);
-        let ticket = appender.event(&event(id, &body, &[1])).unwrap();
+        let ticket = appender.event(&event(id, &body, &[1]), 0).unwrap();
         ids.push(id);
         // Never blocks, however long the disk takes.
         if appender.flush() == Err(QueueFull) {
@@ -221,7 +221,7 @@ fn workers_append_at_once_and_each_finds_its_own_in_order() {
                 let mut ticket = 0;
                 for number in 0..EVENTS {
                     let id = appender.id(number);
-                    ticket = appender.event(&event(id, b"{\"a\":1}", &[1, 2])).unwrap();
+                    ticket = appender.event(&event(id, b"{\"a\":1}", &[1, 2]), 0).unwrap();
                     if number % 2 == 0 {
                         // Acked before its event is written: the order in the queue is kept.
                         appender.ack(&mark(id, 0, 1));
@@ -321,10 +321,10 @@ fn settings_and_events_that_cannot_be_are_refused() {
     for wrong in
         [EventId { boot: good.boot - 1, ..good }, EventId { sequence: good.sequence + 1, ..good }]
     {
-        assert!(matches!(appender.event(&event(wrong, b"", &[1])), Err(LogError::Invalid(_))));
+        assert!(matches!(appender.event(&event(wrong, b"", &[1]), 0), Err(LogError::Invalid(_))));
     }
     let many = vec![1; 70_000];
-    let refused = appender.event(&event(good, b"", &many));
+    let refused = appender.event(&event(good, b"", &many), 0);
     assert!(matches!(refused, Err(LogError::TooLarge { targets: 70_000, .. })));
     assert_eq!(appender.unflushed_bytes(), 0);
 }
@@ -346,7 +346,7 @@ fn a_webhook_that_lags_catches_up_from_the_log() {
                 let id = appender.id(next_written);
                 // One in three is for the slow one.
                 let targets: &[u64] = if next_written % 3 == 0 { &[fast, slow] } else { &[fast] };
-                appender.event(&event(id, &body, targets)).unwrap();
+                appender.event(&event(id, &body, targets), 0).unwrap();
                 appender.ack(&mark(id, 0, fast));
                 next_written += 1;
             }
@@ -411,7 +411,7 @@ fn a_full_log_says_so_before_it_is_and_takes_events_again() {
     // Who does not listen is refused in the end, with the bound.
     let refused = loop {
         let id = appender.id(ids.len() as u64);
-        let ticket = appender.event(&event(id, &body, &[1])).unwrap();
+        let ticket = appender.event(&event(id, &body, &[1]), 0).unwrap();
         appender.flush().unwrap();
         wait_until("answer", || appender.answered() >= ticket);
         match appender.failures().pop() {
@@ -438,7 +438,7 @@ fn a_disk_that_fails_is_told_to_the_worker_and_the_log_recovers_by_itself() {
     let mut appender = log.appender(0).unwrap();
     let first = append(&mut appender, 0, b"{}", &[1]);
     disk.fail(Some(Failing { after: 0, count: usize::MAX, code: 5 }));
-    let ticket = appender.event(&event(appender.id(1), b"{}", &[1])).unwrap();
+    let ticket = appender.event(&event(appender.id(1), b"{}", &[1]), 0).unwrap();
     appender.flush().unwrap();
     wait_until("answer", || appender.answered() >= ticket);
     let failures = appender.failures();
@@ -454,42 +454,6 @@ fn a_disk_that_fails_is_told_to_the_worker_and_the_log_recovers_by_itself() {
     assert_eq!(found, [first, last]);
 }
 
-/// Waiters are answered in order, each with what became of its own event.
-#[test]
-fn waiters_are_answered_in_order_with_their_own_results() {
-    let disk = RecordingDisk::default();
-    let log = on(&disk, &config(Fsync::Always, 1));
-    let mut appender = log.appender(0).unwrap();
-    let (mut waiting, mut answers) = (Waiting::default(), Vec::new());
-    for number in 0..30 {
-        let good = number / 10 != 1;
-        let failing = Failing { after: 0, count: usize::MAX, code: 28 };
-        disk.fail((!good).then_some(failing));
-        let ticket = appender.event(&event(appender.id(number), b"{}", &[1])).unwrap();
-        waiting.push(ticket, number);
-        if number % 5 == 4 {
-            appender.flush().unwrap();
-            wait_until("answer", || {
-                waiting.settle(&mut appender, |number, result| answers.push((number, result)));
-                waiting.is_empty()
-            });
-            disk.fail(None);
-            wait_until("recovery", || log.pressure() == Pressure::None);
-        }
-    }
-    let numbers: Vec<u64> = answers.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (0..30).collect::<Vec<_>>());
-    for (number, result) in &answers {
-        assert_eq!(result.is_ok(), number / 10 != 1, "{number}: {result:?}");
-    }
-    // What is not answered when the log is closed is refused, not forgotten.
-    let ticket = appender.event(&event(appender.id(99), b"{}", &[1])).unwrap();
-    log.close().unwrap();
-    waiting.push(ticket, 99);
-    waiting.settle(&mut appender, |number, result| answers.push((number, result)));
-    assert_eq!(answers.pop(), Some((99, Err(LogError::Closed))));
-}
-
 /// Recovery and reading take memory by the number of events, not by their size.
 #[test]
 fn a_large_log_is_recovered_and_read_in_little_memory() {
@@ -500,7 +464,7 @@ fn a_large_log_is_recovered_and_read_in_little_memory() {
     let mut appender = log.appender(0).unwrap();
     let body = vec![b'b'; 2000];
     for number in 0..EVENTS {
-        appender.event(&event(appender.id(number), &body, &[1])).unwrap();
+        appender.event(&event(appender.id(number), &body, &[1]), 0).unwrap();
         while appender.flush().is_err() {
             std::thread::yield_now();
         }

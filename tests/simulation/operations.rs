@@ -258,6 +258,7 @@ impl World {
             generation: snapshot.generation,
             may_drop: some_full,
             timestamp_us: WALL_START_US + self.now,
+            waiter: 0,
         };
         let event = EventRef {
             event: WebhookEvent::Set,

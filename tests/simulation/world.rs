@@ -193,6 +193,7 @@ impl World {
             addresses: Arc::default(),
             proxy: None,
             dead: plan.dead,
+            keeper: None,
         })
         .expect("a registry without webhooks");
         let shared = Arc::new(Shared::new(plan.shards));

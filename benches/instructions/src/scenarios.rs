@@ -148,6 +148,7 @@ fn stamp(number: u64) -> Stamp {
         generation: 1,
         may_drop: false,
         timestamp_us: UNIX_US + number,
+        waiter: 0,
     }
 }
 

@@ -16,6 +16,7 @@ use super::load::Load;
 use crate::base::id::EventId;
 use crate::base::time::{Now, Tick};
 use crate::core::format::Format;
+use crate::core::journal::Finish;
 use crate::core::ledger::BatchRef;
 use crate::core::payload;
 use crate::core::snapshot::BatchPolicy;
@@ -281,12 +282,13 @@ impl Shard {
         }
     }
 
-    pub(super) fn finish_batch(&mut self, now: Tick, batch: u32) {
+    pub(super) fn finish_batch(&mut self, now: Tick, batch: u32, finish: Option<Finish>) {
         // The batch goes first: if this breaks down in the middle, what is left is no batch.
         let batch = self.batches.remove(batch as usize);
         for lane in batch.lanes {
             let taken = u32::from(std::mem::take(&mut self.lanes[lane as usize].counted));
-            self.finish_heads(now, lane, NonZeroU32::new(taken).unwrap_or(NonZeroU32::MIN));
+            let count = NonZeroU32::new(taken).unwrap_or(NonZeroU32::MIN);
+            self.finish_heads(now, lane, count, finish);
         }
     }
 

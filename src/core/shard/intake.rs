@@ -9,7 +9,7 @@ use crate::base::limits;
 use crate::base::time::{Now, Tick};
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
-use crate::core::ledger::{Counter, Counters};
+use crate::core::ledger::Counters;
 use crate::core::on_full::OnFull;
 use crate::core::packed::{PackedEvent, PackedValue, Stamp, unpack};
 use crate::core::snapshot::Definition;
@@ -27,6 +27,37 @@ struct Records {
     id: Option<EventId>,
     /// By form: shared by all webhooks that want it.
     shared: [Option<u32>; Format::COUNT],
+}
+
+/// Where a delivery comes from that joins a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CameFrom {
+    /// Somebody triggered its event.
+    Trigger,
+    /// It is a dead letter that is replayed.
+    Replay,
+    /// The journal, where it was for want of room: it is counted as triggered and pending already.
+    Journal,
+    /// The journal, where an earlier start of the engine has left it.
+    EarlierStart,
+}
+
+impl CameFrom {
+    #[inline]
+    fn count_added(self, counters: &Counters) {
+        match self {
+            CameFrom::Trigger | CameFrom::EarlierStart => counters.triggered.add(1),
+            CameFrom::Replay => counters.replayed.add(1),
+            CameFrom::Journal => return counters.spilled.subtract(1),
+        }
+        counters.pending.add(1);
+    }
+
+    fn count_coalesced(self, counters: &Counters) {
+        self.count_added(counters);
+        counters.pending.subtract(1);
+        counters.coalesced.add(1);
+    }
 }
 
 /// A hash of a number, the same for no two of them (the finalizer of splitmix64).
@@ -51,8 +82,15 @@ impl Shard {
         for &slot in &matched {
             if self.accepts(now, slot, &event.stamp) {
                 let record = self.record_for(now, slot, &event, &mut records);
-                self.add_delivery(now.tick, slot, event.stamp.key_hash, record);
+                if self.journal.is_some() {
+                    self.add_kept_delivery(now.tick, slot, event.stamp.key_hash, record);
+                } else {
+                    self.add_delivery(now.tick, slot, event.stamp.key_hash, record, 0);
+                }
             }
+        }
+        if self.journal.is_some() {
+            self.write_down(&event, records.id);
         }
         // Pumped after the whole fan-out: a finished event must not go before it is complete.
         for &slot in &matched {
@@ -152,42 +190,53 @@ impl Shard {
         self.events.insert(record) as u32
     }
 
-    fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
+    /// As [`Shard::add_delivery`], of an event that is written down.
+    fn add_kept_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32) {
+        let target = self.add_target(slot, event);
+        if self.must_spill(slot) {
+            let id = self.events[event as usize].id(self.config.boot);
+            self.spill(now, slot, id);
+        } else {
+            self.add_delivery(now, slot, key_hash, event, target);
+        }
+    }
+
+    fn add_delivery(&mut self, now: Tick, slot: u32, key_hash: u64, event: u32, target: u16) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let key = match webhook.definition.ordered {
             true => LaneKey::new(slot, key_hash),
             // A lane of its own: nothing waits for it, and it for nothing.
             false => LaneKey::new(slot, spread(self.events[event as usize].sequence)),
         };
-        self.join_lane(now, key, event, |counters| &counters.triggered);
+        self.join_lane(now, key, (event, target, 0), CameFrom::Trigger);
     }
 
     /// Puts an event into a lane: at its end, or in the place of one that it makes needless. Counts
-    /// it where it `came_from`, and keeps the bound of the webhook's queue.
+    /// it as what it `came_from`, and keeps the bound of the webhook's queue. Beside the event
+    /// stand the webhook's place among its targets, and how many attempts were made.
     #[inline]
     pub(super) fn join_lane(
         &mut self,
         now: Tick,
         key: LaneKey,
-        event: u32,
-        came_from: impl Fn(&Counters) -> &Counter,
+        (event, target, attempts): (u32, u16, u16),
+        came_from: CameFrom,
     ) {
         let slot = key.slot;
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let (coalesces, on_full) = (webhook.definition.coalesce, webhook.definition.on_full);
         if coalesces && let Some(delivery) = self.replaceable(key) {
-            self.replace_event(delivery, event);
+            self.replace_event(delivery, event, target);
             if on_full == OnFull::DropOldest {
                 self.note_youngest(slot, delivery);
             }
             self.count_coalesced(slot, came_from);
             return;
         }
-        let delivery = self.append_delivery(now, key, event, 0);
+        let delivery = self.append_delivery(now, key, event, target, attempts);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
-            came_from(counters).add(1);
-            counters.pending.add(1);
+            came_from.count_added(counters);
         }
         match on_full {
             OnFull::DropOldest => self.make_room(now, slot, delivery),
@@ -196,11 +245,10 @@ impl Shard {
     }
 
     /// Counts an event because of which one gave way: another one of its key, or itself.
-    pub(super) fn count_coalesced(&self, slot: u32, came_from: impl Fn(&Counters) -> &Counter) {
+    pub(super) fn count_coalesced(&self, slot: u32, came_from: CameFrom) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {
-            came_from(counters).add(1);
-            counters.coalesced.add(1);
+            came_from.count_coalesced(counters);
         }
     }
 
@@ -236,7 +284,13 @@ impl Shard {
             client_id: None,
             source_ip: None,
             trace: None,
-            stamp: Stamp { key_hash: 0, generation: 0, may_drop: false, timestamp_us: now.unix_us },
+            stamp: Stamp {
+                key_hash: 0,
+                generation: 0,
+                may_drop: false,
+                timestamp_us: now.unix_us,
+                waiter: 0,
+            },
         };
         let (format, mut body, mut lines) = (definition.format, Vec::new(), Vec::new());
         let times = &mut self.times;

@@ -3,11 +3,13 @@
 use super::Shard;
 use super::webhooks::WebhookState;
 use crate::base::id::EventId;
+use crate::base::limits;
 use crate::base::time::Tick;
 use crate::core::event::WebhookEvent;
 use crate::core::format::Format;
+use crate::core::journal::Finish;
 use crate::core::replay::KeptEvent;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 // What a pending delivery takes beside its body and its place in the index of lanes (P6).
 const _: () = assert!(size_of::<Option<EventRecord>>() == 56);
@@ -108,15 +110,28 @@ impl EventRecord {
         }
     }
 
-    /// An event that is sent again, with the id it had; `order` is its place now, and it counts as
-    /// one that happens at `now`: how far behind the webhook is, is not the fault of what died.
-    pub(super) fn replayed(order: u64, now: Tick, event: &KeptEvent) -> Self {
-        let mut tail = event.key.clone();
-        tail.extend_from_slice(&event.id.boot.to_le_bytes());
-        tail.extend_from_slice(&event.id.sequence.to_le_bytes());
-        let written = Written { format: event.format, body: &event.body, lines: &event.lines };
-        let record = EventRecord::new(order, event.event, now, Vec::new(), written, &tail);
+    /// An event that was written before, with the id it had; `order` is its place now, and it counts
+    /// as one that happened at `since`.
+    pub(super) fn again(
+        order: u64,
+        id: EventId,
+        kind: WebhookEvent,
+        since: Tick,
+        written: Written<'_>,
+        key: &[u8],
+    ) -> Self {
+        let mut tail = key[..key.len().min(limits::DELIVERY_LOG_KEY_BYTES_MAX)].to_vec();
+        tail.extend_from_slice(&id.boot.to_le_bytes());
+        tail.extend_from_slice(&id.sequence.to_le_bytes());
+        let record = EventRecord::new(order, kind, since, Vec::new(), written, &tail);
         EventRecord { is_replayed: true, ..record }
+    }
+
+    /// An event that is sent again: it counts as one that happens at `now`, for how far behind the
+    /// webhook is, is not the fault of what died.
+    pub(super) fn replayed(order: u64, now: Tick, event: &KeptEvent) -> Self {
+        let written = Written { format: event.format, body: &event.body, lines: &event.lines };
+        EventRecord::again(order, event.id, event.event, now, written, &event.key)
     }
 
     /// A copy that no delivery refers to yet.
@@ -169,14 +184,18 @@ pub(super) struct Delivery {
     /// The next one of the lane.
     next: u32,
     /// The number of the next attempt, from 1. Never 0, which leaves a form for the empty places
-    /// of the slab.
-    next_attempt: NonZeroU32,
+    /// of the slab. Retries are fewer than 65 535.
+    next_attempt: NonZeroU16,
+    /// The webhook's place among those that the event is for: what the journal names it by.
+    pub(super) target: u16,
 }
+
+const _: () = assert!(limits::RETRIES_MAX < u16::MAX as u32 - 1);
 
 impl Delivery {
     /// Attempts that were made and counted.
     pub(super) fn attempts(&self) -> u32 {
-        self.next_attempt.get() - 1
+        u32::from(self.next_attempt.get()) - 1
     }
 
     /// The one behind it in its lane.
@@ -253,14 +272,15 @@ impl Shard {
         now: Tick,
         key: LaneKey,
         event: u32,
-        attempts: u32,
+        target: u16,
+        attempts: u16,
     ) -> u32 {
         let record = &mut self.events[event as usize];
         record.references += 1;
         let (sequence, since) = (record.sequence, record.since());
         self.note_pending(key.slot, sequence, since);
-        let next_attempt = NonZeroU32::MIN.saturating_add(attempts);
-        let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt };
+        let next_attempt = NonZeroU16::MIN.saturating_add(attempts);
+        let delivery = Delivery { event, lane: NONE, next: NONE, next_attempt, target };
         let delivery = self.deliveries.insert(delivery) as u32;
         let lane = match self.lane_of(key) {
             Some(lane) => {
@@ -289,15 +309,17 @@ impl Shard {
     }
 
     /// Puts a newer event in the place of a delivery's.
-    pub(super) fn replace_event(&mut self, delivery: u32, event: u32) {
+    pub(super) fn replace_event(&mut self, delivery: u32, event: u32, target: u16) {
         self.events[event as usize].references += 1;
         let delivery = &mut self.deliveries[delivery as usize];
-        delivery.next_attempt = NonZeroU32::MIN;
+        delivery.next_attempt = NonZeroU16::MIN;
         let (replaced, lane) = (std::mem::replace(&mut delivery.event, event), delivery.lane);
+        let replaced_target = std::mem::replace(&mut delivery.target, target);
         let slot = self.lanes[lane as usize].key.slot;
         let (sequence, since) =
             (self.events[event as usize].sequence, self.events[event as usize].since());
         self.note_pending(slot, sequence, since);
+        self.note_finished(slot, replaced, replaced_target, Finish::Coalesced);
         let replaced = self.release_event(replaced);
         self.note_ended(slot, replaced);
     }
@@ -312,7 +334,7 @@ impl Shard {
         }
     }
 
-    /// Takes a delivery out of its lane; `before` is the one before it there.
+    /// Takes a delivery, which is dropped, out of its lane; `before` is the one before it there.
     pub(super) fn unchain(&mut self, lane: u32, before: Option<u32>, delivery: u32) {
         let removed = self.deliveries.remove(delivery as usize);
         match before {
@@ -322,8 +344,10 @@ impl Shard {
         if removed.next == NONE {
             self.lanes[lane as usize].tail = before.unwrap_or(NONE);
         }
+        let slot = self.lanes[lane as usize].key.slot;
+        self.note_finished(slot, removed.event, removed.target, Finish::Dropped);
         let sequence = self.release_event(removed.event);
-        self.note_ended(self.lanes[lane as usize].key.slot, sequence);
+        self.note_ended(slot, sequence);
     }
 
     /// The lane of a (webhook, key), if it has deliveries.
@@ -350,12 +374,22 @@ impl Shard {
         index
     }
 
-    /// Takes the first `count` deliveries off `lane`; the rest is ready, or the lane ends.
-    pub(super) fn finish_heads(&mut self, now: Tick, lane: u32, count: NonZeroU32) {
+    /// Takes the first `count` deliveries off `lane`; the rest is ready, or the lane ends. `finish`
+    /// is for the journal, unless it knows already.
+    pub(super) fn finish_heads(
+        &mut self,
+        now: Tick,
+        lane: u32,
+        count: NonZeroU32,
+        finish: Option<Finish>,
+    ) {
         let slot = self.make_ready(lane);
         let mut next = self.lanes[lane as usize].head;
         for _ in 0..count.get() {
             let delivery = self.deliveries.remove(next as usize);
+            if let Some(finish) = finish {
+                self.note_finished(slot, delivery.event, delivery.target, finish);
+            }
             let sequence = self.release_event(delivery.event);
             self.note_ended(slot, sequence);
             next = delivery.next;
@@ -369,12 +403,13 @@ impl Shard {
     }
 
     /// Removes the whole lane; gives the number of its deliveries. It must not be in a ready list
-    /// that is still used.
-    pub(super) fn remove_lane(&mut self, lane: u32) -> u64 {
+    /// that is still used. `number` is that of its webhook, which is no more.
+    pub(super) fn remove_lane(&mut self, lane: u32, number: u64) -> u64 {
         let ended = self.end_lane(lane);
         let (mut count, mut next) = (0, ended.head);
         while next != NONE {
             let delivery = self.deliveries.remove(next as usize);
+            self.note_cancelled(number, delivery.event, delivery.target);
             self.release_event(delivery.event);
             next = delivery.next;
             count += 1;
@@ -391,6 +426,14 @@ impl Shard {
             entry.remove();
         }
         ended
+    }
+
+    /// Forgets an event that no delivery refers to (any more).
+    pub(super) fn forget_unused(&mut self, event: u32) {
+        if self.events.get(event as usize).is_some_and(|record| record.references == 0) {
+            let record = self.events.remove(event as usize);
+            self.spare_body(record.buffer);
+        }
     }
 
     /// Gives the event's number.

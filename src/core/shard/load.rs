@@ -4,6 +4,7 @@
 use super::Shard;
 use super::lanes::LaneState;
 use crate::base::time::Tick;
+use crate::core::journal::Finish;
 use std::num::NonZeroU32;
 
 /// What one request carries of a webhook's deliveries.
@@ -102,10 +103,11 @@ impl Shard {
     }
 
     /// Its deliveries have come to their ends; what stands behind them is ready.
-    pub(super) fn finish(&mut self, now: Tick, load: Load) {
+    /// `finish` is for the journal, unless it knows already.
+    pub(super) fn finish(&mut self, now: Tick, load: Load, finish: Option<Finish>) {
         match load {
-            Load::Lane(lane) => self.finish_heads(now, lane, NonZeroU32::MIN),
-            Load::Batch(batch) => self.finish_batch(now, batch),
+            Load::Lane(lane) => self.finish_heads(now, lane, NonZeroU32::MIN, finish),
+            Load::Batch(batch) => self.finish_batch(now, batch, finish),
         }
     }
 }

@@ -29,6 +29,8 @@ mod endpoints;
 mod gates;
 mod intake;
 mod isolation;
+mod journal;
+mod lag;
 mod lanes;
 mod load;
 mod measures;
@@ -61,12 +63,14 @@ use connections::Connection;
 use endpoints::{EndpointState, Pool};
 use gates::Gates;
 use hashbrown::HashTable;
+use journal::Keeping;
+use lag::Lag;
 use lanes::{Delivery, EventRecord, Lane};
 use notices::Notices;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use timers::Timers;
 use webhooks::WebhookState;
 
@@ -98,6 +102,8 @@ pub struct Shared {
     pub totals: Box<[crossbeam_utils::CachePadded<Totals>]>,
     /// Webhooks whose queue is full.
     pub full_count: AtomicU32,
+    /// Unfinished deliveries of earlier starts that no worker has taken up yet, of all webhooks.
+    pub unread: AtomicU64,
 }
 
 /// One worker's counters over all webhooks.
@@ -125,6 +131,7 @@ impl Shared {
         Shared {
             totals: (0..workers).map(|_| Default::default()).collect(),
             full_count: AtomicU32::new(0),
+            unread: AtomicU64::new(0),
         }
     }
 }
@@ -186,6 +193,10 @@ pub struct Shard {
     gates: Gates,
     /// Kept events that are being sent again.
     replays: Slab<Replay>,
+    /// Where it writes down what must outlive the process.
+    journal: Option<Box<Keeping>>,
+    /// Webhooks that are no more and have deliveries in the journal that must be cancelled.
+    orphans: HashMap<u64, Lag>,
 }
 
 impl Shard {
@@ -219,6 +230,8 @@ impl Shard {
             lines: Vec::new(),
             gates: Gates::default(),
             replays: Slab::new(),
+            journal: None,
+            orphans: HashMap::new(),
         };
         shard.handle_snapshot(Tick::default(), snapshot);
         shard
@@ -246,7 +259,11 @@ impl Shard {
 
     /// Deliveries that wait or are under way.
     pub fn pending(&self) -> usize {
-        self.deliveries.len()
+        let spilled = match self.journal {
+            Some(_) => self.webhooks.iter().flatten().map(WebhookState::spilled).sum(),
+            None => 0,
+        };
+        self.deliveries.len() + spilled as usize
     }
 
     fn totals(&self) -> &Totals {

@@ -31,7 +31,8 @@ impl Shard {
     pub(super) fn make_room(&mut self, now: Tick, slot: u32, delivery: u32) {
         self.note_youngest(slot, delivery);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
-        if webhook.definition.ledger.is_over_full() {
+        // With a journal the queue goes on there.
+        if self.journal.is_none() && webhook.definition.ledger.is_over_full() {
             self.drop_oldest(now, slot, delivery);
         }
     }
@@ -101,7 +102,7 @@ impl Shard {
 
     /// Drops the oldest delivery that is not under way. Those that are count as young from now on.
     /// `newest` is not dropped: when all others are under way, the window bounds the queue.
-    fn drop_oldest(&mut self, now: Tick, slot: u32, newest: u32) {
+    pub(super) fn drop_oldest(&mut self, now: Tick, slot: u32, newest: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         for _ in 0..webhook.drop_queue.entries.len().min(LOOKS_MAX) {
             let Some(webhook) = &mut self.webhooks[slot as usize] else { return };

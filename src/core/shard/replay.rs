@@ -1,15 +1,16 @@
 //! Dead deliveries: kept when they are given up, and sent again when somebody asks for it.
 
 use super::Shard;
-use super::intake::spread;
+use super::intake::{CameFrom, spread};
 use super::lanes::{EventRecord, LaneKey};
 use super::load::Load;
 use super::settle::Ended;
+use super::webhooks::WebhookState;
 use crate::base::id::EventId;
 use crate::base::limits;
 use crate::base::time::{Now, Tick};
-use crate::core::dead_letters::{DeadLetter, DeadReason};
-use crate::core::ledger::{Counter, Counters, WebhookStatus};
+use crate::core::dead_letters::{DeadLetter, DeadReason, KeptPlace};
+use crate::core::journal::{Death, Finish};
 use crate::core::replay::{KeptEvent, Replay};
 
 impl Shard {
@@ -17,8 +18,17 @@ impl Shard {
     /// a batch with its own bytes, so that it can be sent again in whatever way its webhook sends
     /// then.
     #[cold]
-    pub(super) fn keep_dead(&self, now: Now, load: Load, last: &Ended, reason: DeadReason) {
+    pub(super) fn keep_dead(&mut self, now: Now, load: Load, last: &Ended, reason: DeadReason) {
         let Some(webhook) = &self.webhooks[self.load_slot(load) as usize] else { return };
+        let death = Death {
+            attempts: last.attempts(),
+            status: last.status,
+            failure: last.failure,
+            reason,
+            at_us: now.unix_us,
+        };
+        let (number, worker) = (webhook.definition.number, self.config.worker);
+        let (mut kept, mut forgotten) = (Vec::new(), Vec::new());
         for delivery in self.load_chain(load) {
             let delivery = &self.deliveries[delivery as usize];
             let event = &self.events[delivery.event as usize];
@@ -29,19 +39,33 @@ impl Shard {
                     event: event.kind,
                     key: event.key().to_vec(),
                     key_hash: self.lanes[delivery.lane as usize].key.key_hash(),
+                    target: delivery.target,
                     format: written.format,
                     body: written.body.to_vec(),
                     lines: written.lines.to_vec(),
                 },
-                worker: self.config.worker,
-                attempts: last.attempts(),
-                status: last.status,
-                failure: last.failure,
+                worker,
+                attempts: death.attempts,
+                status: death.status,
+                failure: death.failure,
                 reason,
-                at_us: now.unix_us,
+                at_us: death.at_us,
                 replaying: false,
             };
-            webhook.definition.ledger.dead().push(letter);
+            kept.push(KeptPlace { id: letter.kept.id, target: letter.kept.target, worker });
+            forgotten.extend(webhook.definition.ledger.dead().push(letter));
+        }
+        // In this order: one that is larger than all may be is kept and forgotten.
+        kept.into_iter().for_each(|place| self.note_dead(number, place, &death));
+        self.ack_places(number, &forgotten, Finish::Dead);
+    }
+
+    fn has_room_for_replay(&self, slot: u32) -> bool {
+        let Some(webhook) = &self.webhooks[slot as usize] else { return false };
+        match self.journal {
+            // What it has in the journal goes before.
+            Some(_) => !self.must_spill(slot),
+            None => !webhook.definition.ledger.has_no_room(),
         }
     }
 
@@ -59,13 +83,14 @@ impl Shard {
         let slot = replay.webhook.slot;
         let webhook = self.webhooks.get(slot as usize).and_then(Option::as_ref);
         let webhook = webhook.filter(|webhook| webhook.definition.id == replay.webhook);
-        let ledger = webhook.map(|webhook| &webhook.definition.ledger);
-        let Some(ledger) = ledger.filter(|ledger| ledger.status() == WebhookStatus::Active) else {
+        if !webhook.is_some_and(WebhookState::is_active) {
             self.replays.remove(index as usize);
             return;
-        };
+        }
         let interval_us = replay.interval_us;
-        let next = if ledger.has_no_room() {
+        let has_room = self.has_room_for_replay(slot);
+        let Some(replay) = self.replays.get_mut(index as usize) else { return };
+        let next = if !has_room {
             now.plus_ms(limits::REPLAY_FULL_PAUSE_MS)
         } else {
             if let Some(event) = replay.take_next() {
@@ -85,17 +110,19 @@ impl Shard {
     fn take_up(&mut self, now: Tick, slot: u32, event: KeptEvent) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let (coalesces, ordered) = (webhook.definition.coalesce, webhook.definition.ordered);
-        let came_from: fn(&Counters) -> &Counter = |counters| &counters.replayed;
+        let number = webhook.definition.number;
         // Its place among the others is the one of an event that is triggered now.
         let order = self.next_id().sequence;
         let key = LaneKey::new(slot, if ordered { event.key_hash } else { spread(order) });
         if coalesces && self.newest_of(key).is_some_and(|newest| !self.is_newer(event.id, newest)) {
-            self.count_coalesced(slot, came_from);
+            self.count_coalesced(slot, CameFrom::Replay);
+            let (id, target, worker) = (event.id, event.target, self.config.worker);
+            self.ack_places(number, &[KeptPlace { id, target, worker }], Finish::Coalesced);
             return;
         }
         let record = EventRecord::replayed(order, now, &event);
         let record = self.events.insert(record) as u32;
-        self.join_lane(now, key, record, came_from);
+        self.join_lane(now, key, (record, event.target, 0), CameFrom::Replay);
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         let endpoint = webhook.endpoint;
         self.pump(now, endpoint);

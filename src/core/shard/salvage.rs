@@ -23,23 +23,31 @@ impl Shard {
         let mut fresh = Shard::new(config, self.shared.clone(), self.snapshot.clone());
         fresh.sequence = self.sequence;
         fresh.generation = self.generation;
-        let mut left: Vec<(u64, LaneKey, u32, u32)> = self
+        let mut left: Vec<(u64, LaneKey, u32, u16, u32)> = self
             .deliveries
             .iter()
             .filter_map(|(_, delivery)| {
                 let lane = self.lanes.get(delivery.lane as usize)?;
                 let event = self.events.get(delivery.event as usize)?;
-                Some((event.sequence, lane.key, delivery.event, delivery.attempts()))
+                Some((
+                    event.sequence,
+                    lane.key,
+                    delivery.event,
+                    delivery.target,
+                    delivery.attempts(),
+                ))
             })
             .collect();
         left.sort_unstable_by_key(|(sequence, ..)| *sequence);
         let mut moved: HashMap<u32, u32> = HashMap::new();
-        for (_, key, old, attempts) in left {
+        for (_, key, old, target, attempts) in left {
             let event = *moved
                 .entry(old)
                 .or_insert_with(|| fresh.events.insert(self.events[old as usize].copied()) as u32);
-            fresh.append_delivery(now.tick, key, event, attempts);
+            let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
+            fresh.append_delivery(now.tick, key, event, target, attempts);
         }
+        fresh.take_over_journal(&mut self);
         fresh.recount();
         fresh.keep_waiting(now.tick, &self);
         fresh.keep_gates(now.tick, &self);
@@ -110,14 +118,20 @@ impl Shard {
             let slot = self.lanes[delivery.lane as usize].key.slot;
             pending[slot as usize] += 1;
         }
-        for (webhook, pending) in self.webhooks.iter().zip(&pending) {
+        let mut spilled_by_all = 0;
+        for (webhook, pending) in self.webhooks.iter().zip(&mut pending) {
             if let Some(webhook) = webhook {
+                let spilled = webhook.spilled();
+                spilled_by_all += spilled;
+                *pending += spilled;
+                webhook.counters(worker).spilled.set(spilled);
                 webhook.counters(worker).pending.set(*pending);
                 webhook.counters(worker).in_flight.set(0);
                 webhook.counters(worker).lanes_blocked.set(0);
             }
         }
         self.totals().deliveries.pending.set(pending.iter().sum());
+        self.totals().deliveries.spilled.set(spilled_by_all);
         self.totals().deliveries.in_flight.set(0);
         self.totals().deliveries.lanes_blocked.set(0);
         self.totals().connections_open.set(0);

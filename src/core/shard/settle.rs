@@ -11,6 +11,7 @@ use crate::base::time::{Now, Tick};
 use crate::core::dead_letters::DeadReason;
 use crate::core::failure::Failure;
 use crate::core::http::response::{DeliveryWish, Response};
+use crate::core::journal::Finish;
 use crate::core::ledger::{AttemptRecord, BatchRef, DeliveryOutcome, WebhookStatus};
 use crate::core::on_full::OnFull;
 use crate::core::snapshot::Definition;
@@ -204,10 +205,15 @@ impl Shard {
         self.stop_if_due(now, slot, failure.is_some(), is_gone, wish.filter(|_| speaks_for_it));
         match verdict {
             Verdict::Delivered | Verdict::Dead => {
-                self.finish(now.tick, load);
+                // Of the dead, the journal knows already.
+                let delivered = (verdict == Verdict::Delivered).then_some(Finish::Delivered);
+                self.finish(now.tick, load, delivered);
                 self.update_full(slot);
             }
-            Verdict::Again => self.wait_for_retry(now.tick, slot, load, attempts),
+            Verdict::Again => {
+                self.note_attempts(slot, load, attempts);
+                self.wait_for_retry(now.tick, slot, load, attempts);
+            }
             Verdict::Gone => self.put_back(now.tick, load),
         }
         // The window has room again for its other lanes, also when it has left the endpoint.
@@ -346,10 +352,13 @@ impl Shard {
     pub(super) fn update_full(&mut self, slot: u32) {
         let Some(webhook) = &self.webhooks[slot as usize] else { return };
         debug_assert_eq!(
-            webhook.ages.count(),
+            webhook.ages.count() + webhook.counters(self.config.worker).spilled.get(),
             webhook.counters(self.config.worker).pending.get(),
             "a delivery came or went unnoticed"
         );
+        if self.journal.is_some() {
+            return self.update_lag(slot);
+        }
         // One that drops its oldest turns nobody away.
         if webhook.definition.on_full != OnFull::DropOldest
             && webhook.definition.ledger.update_full(&self.shared.full_count)

@@ -21,6 +21,10 @@ enum Due {
     Fill { slot: u32 },
     /// The next event of a replay.
     Replay { replay: u32 },
+    /// What was written down is handed over.
+    Journal,
+    /// What could not be fetched is asked for again.
+    Fetch { webhook: u64 },
 }
 
 /// Deadlines. Retries and holds are a heap. Exchanges need none: they nearly always end long
@@ -64,6 +68,14 @@ impl Timers {
 
     pub(super) fn replay_due(&mut self, at: Tick, replay: u32) {
         self.heap.push(Reverse((at, Due::Replay { replay })));
+    }
+
+    pub(super) fn journal_due(&mut self, at: Tick) {
+        self.heap.push(Reverse((at, Due::Journal)));
+    }
+
+    pub(super) fn fetch_due(&mut self, at: Tick, webhook: u64) {
+        self.heap.push(Reverse((at, Due::Fetch { webhook })));
     }
 
     pub(super) fn exchange_due(&mut self, at: Tick) {
@@ -131,6 +143,14 @@ impl Shard {
                 }
                 Due::Replay { replay } => {
                     self.continue_replay(now.tick, at, replay);
+                    continue;
+                }
+                Due::Journal => {
+                    self.flush_journal(now.tick);
+                    continue;
+                }
+                Due::Fetch { webhook } => {
+                    self.fetch_again(now.tick, webhook);
                     continue;
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {

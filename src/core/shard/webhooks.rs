@@ -4,6 +4,7 @@ use super::ages::Ages;
 use super::batches::Filling;
 use super::breaker::Admission;
 use super::connections::Exchange;
+use super::lag::Lag;
 use super::lanes::ReadyList;
 use super::load::Load;
 use super::numbers::Numbers;
@@ -45,6 +46,8 @@ pub(super) struct WebhookState {
     pub(super) rate: Option<Bucket>,
     /// Narrows the window, if it is to adapt.
     pub(super) adaptive: Option<AdaptiveWindow>,
+    /// Its queue goes on in the journal.
+    pub(super) lag: Option<Box<Lag>>,
 }
 
 impl WebhookState {
@@ -144,6 +147,7 @@ impl Shard {
             numbers: None,
             rate: None,
             adaptive: None,
+            lag: None,
         });
         self.change_rate(slot as u32);
         self.change_window(slot as u32);
@@ -240,7 +244,7 @@ impl Shard {
     }
 
     fn remove_webhook(&mut self, now: Tick, slot: u32) {
-        let Some(webhook) = self.webhooks[slot as usize].take() else { return };
+        let Some(mut webhook) = self.webhooks[slot as usize].take() else { return };
         self.endpoints[webhook.endpoint].queue.retain(|&listed| listed != slot);
         self.cut_connections_of(now, slot);
         let lanes: Vec<u32> = self
@@ -250,7 +254,9 @@ impl Shard {
             .map(|(index, _)| index as u32)
             .collect();
         self.lose_probes_of(slot);
-        let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane)).sum();
+        let number = webhook.definition.number;
+        let cancelled: u64 = lanes.into_iter().map(|lane| self.remove_lane(lane, number)).sum();
+        let cancelled = cancelled + self.cancel_kept(&mut webhook);
         self.batches.retain(|_, batch| batch.slot != slot);
         let in_flight = webhook.counters(self.config.worker).in_flight.get();
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {

@@ -193,6 +193,7 @@ fn webhooks(context: &Context<'_>) -> Fields {
         ("connections_reused", &stats.connections_reused),
         ("event_waits", &context.state.counters.event_waits),
         ("events_refused", &context.state.counters.events_refused),
+        ("events_not_durable", &context.state.counters.events_not_durable),
     ])
 }
 

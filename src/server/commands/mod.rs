@@ -138,6 +138,11 @@ pub(crate) fn dispatch(context: &mut Context<'_>, args: &[&[u8]]) {
     if !context.session.authenticated && !command.spec.has("no_auth") {
         return refuse(context, "NOAUTH Authentication required.");
     }
+    if (command.spec.has("write") || name == "webhook.publish")
+        && let Some(message) = context.state.refusal_of_writes()
+    {
+        return refuse(context, &message);
+    }
     context.session.last_command = name;
     if context.session.transaction.is_some() && !command.spec.has("in_multi") {
         return multi::queue(context, command.spec, args);

@@ -83,7 +83,7 @@ pub(super) fn list(reply: &mut Reply<'_>, webhooks: &[WebhookInfo]) {
 }
 
 /// The counters beside deliveries and failures.
-fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 14] {
+fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 15] {
     [
         ("triggered", Value::Number(stats.triggered)),
         ("delivered", Value::Number(stats.delivered)),
@@ -99,6 +99,7 @@ fn more_counters(stats: &WebhookStats) -> [(&'static str, Value<'static>); 14] {
         ("dead_letters", Value::Number(stats.dead_letters)),
         ("dead_forgotten", Value::Number(stats.dead_forgotten)),
         ("dead_cleared", Value::Number(stats.dead_cleared)),
+        ("pending_on_disk", Value::Number(stats.pending_on_disk)),
     ]
 }
 
@@ -136,7 +137,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
     ]);
     fields.extend(more_counters(stats));
     fields.extend([
-        ("status_reason", Value::or_nothing(info.status.reason(), Value::Text)),
+        ("status_reason", Value::or_nothing(info.status_reason(), Value::Text)),
         ("status_since", Value::Time(info.status_since_us)),
         ("retry_after_until", Value::or_nothing(info.retry_after_until_us, Value::Time)),
         ("breaker", Value::Text(info.breaker.name())),
@@ -162,6 +163,8 @@ pub(super) fn stats(reply: &mut Reply<'_>, name: &str, stats: &WebhookStats) {
 
 pub(super) fn engine_stats(reply: &mut Reply<'_>, stats: &EngineStats, events_refused: u64) {
     let totals = &stats.totals;
+    let log = stats.log.as_ref();
+    let trouble = log.and_then(|log| log.trouble.as_deref());
     write_map(
         reply,
         &[
@@ -189,6 +192,13 @@ pub(super) fn engine_stats(reply: &mut Reply<'_>, stats: &EngineStats, events_re
             ("dead_letters", Value::Number(totals.dead_letters)),
             ("dead_letters_forgotten", Value::Number(totals.dead_forgotten)),
             ("dead_letters_cleared", Value::Number(totals.dead_cleared)),
+            ("pending_on_disk", Value::Number(totals.pending_on_disk)),
+            ("log_state", Value::Text(log.map_or("off", |log| log.state.name()))),
+            ("log_trouble", Value::or_nothing(trouble, Value::Text)),
+            ("log_disk_bytes", Value::Number(log.map_or(0, |log| log.disk_bytes))),
+            ("log_disk_bytes_max", Value::Number(log.map_or(0, |log| log.disk_bytes_max))),
+            ("log_unfinished", Value::Number(log.map_or(0, |log| log.unfinished))),
+            ("log_write_errors", Value::Number(log.map_or(0, |log| log.write_errors))),
         ],
     );
 }

@@ -6,6 +6,7 @@
 use super::place::{Place, Range};
 use super::{LOG_LEVELS, limits};
 use crate::server::settings::ServerSettings;
+use crate::webhooks::Fsync;
 use Place::{Float, Integer, List, Switch, Table, Text};
 use Range::{Any, Integers, Items, Numbers, OneOf, Secret};
 
@@ -162,14 +163,6 @@ const SERVER: &[Key] = &[
         |s| Text(&mut s.log_level),
         "The least severe level that is logged. RUST_LOG, if it is a level, wins.",
     ),
-    key(
-        "data_dir",
-        Any,
-        "",
-        |s| Text(&mut s.data_dir),
-        "Directory for what must outlive the process; created if it is not there.",
-    )
-    .example("\"/var/lib/ferrite\""),
 ];
 
 const WEBHOOKS: &[Key] = &[
@@ -311,8 +304,7 @@ const QUEUE: &[Key] = &[
         Any,
         "",
         |s| Switch(&mut s.webhooks.queue.persistence),
-        "Whether accepted events survive the process. true is accepted with a warning, and changes \
-         nothing yet.",
+        "Whether webhooks and accepted events survive the process, in data_dir.",
     ),
     key(
         "max_dead",
@@ -329,6 +321,46 @@ const QUEUE: &[Key] = &[
         |s| Integer(&mut s.webhooks.queue.max_dead_bytes),
         "Their bodies, header lines and keys together.",
     ),
+    key(
+        "data_dir",
+        Any,
+        "",
+        |s| Text(&mut s.webhooks.queue.data_dir),
+        "Directory of what survives the process (persistence); created, for its owner only, if it \
+         is not there.",
+    ),
+    key(
+        "fsync",
+        OneOf(&Fsync::NAMES),
+        "",
+        |s| Text(&mut s.webhooks.queue.fsync),
+        "An event whose trigger().await returned Ok, or whose write was answered, survives kill -9. \
+         With always it also survives power loss; everysec may lose the last 1-2 s on power loss \
+         only; no leaves it to the kernel.",
+    ),
+    key(
+        "segment_bytes",
+        Integers(limits::LOG_SEGMENT_BYTES_MIN, NO_END),
+        "bytes",
+        |s| Integer(&mut s.webhooks.queue.segment_bytes),
+        "A segment of the log ends when it is so long.",
+    ),
+    key(
+        "max_disk_bytes",
+        Integers(2 * limits::LOG_SEGMENT_BYTES_MIN, NO_END),
+        "bytes",
+        |s| Integer(&mut s.webhooks.queue.max_disk_bytes),
+        "All segments together, at least two; no event is taken beyond it.",
+    ),
+    key(
+        "secrets_key_file",
+        Any,
+        "",
+        |s| Text(&mut s.webhooks.queue.secrets_key_file),
+        "A file with 32 bytes, as 64 hexadecimal digits or base64, that nobody but its owner may \
+         read: what is kept of webhooks, their secrets included, is encrypted with it.",
+    )
+    .example("\"/etc/ferrite/secrets.key\""),
 ];
 
 const SECURITY: &[Key] = &[

@@ -10,6 +10,7 @@ mod file;
 pub mod keys;
 mod nearest;
 mod place;
+mod queue;
 mod security;
 mod words;
 
@@ -46,7 +47,7 @@ impl std::error::Error for ConfigError {}
 pub struct Loaded {
     /// The settings.
     pub settings: ServerSettings,
-    /// Things that are accepted but do not work yet, for the log.
+    /// What is accepted but is hardly what was meant, for the log.
     pub warnings: Vec<String>,
 }
 
@@ -82,21 +83,8 @@ pub fn load_with_words(
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
-    let warnings = conclude(&mut settings);
+    let warnings = queue::warnings(&settings.webhooks.queue);
     Ok(Loaded { settings, warnings })
-}
-
-/// What concerns more than one key, or cannot be had yet.
-fn conclude(settings: &mut ServerSettings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if std::mem::take(&mut settings.webhooks.queue.persistence) {
-        warnings.push(
-            "webhooks.queue.persistence = true: the engine does not use the durable log yet; events live in \
-             memory only and are lost when the process ends"
-                .to_owned(),
-        );
-    }
-    warnings
 }
 
 /// An address to listen on.

@@ -1,6 +1,7 @@
 //! Tests of the configuration: what a file, the environment and the table say.
 
 use super::*;
+use crate::webhooks::Fsync;
 use std::collections::HashSet;
 
 /// The specification's sample, with its comment.
@@ -30,12 +31,20 @@ fn environment(variables: &[(&str, &str)]) -> Result<ServerSettings, Vec<String>
 }
 
 #[test]
-fn the_specification_s_sample_is_the_default_with_one_warning() {
-    let mut settings = accepted(SAMPLE);
-    let warnings = conclude(&mut settings);
-    assert_eq!(settings, ServerSettings::default());
-    assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("persistence"));
+fn the_specification_s_sample_is_the_default_with_persistence() {
+    let mut default = ServerSettings::default();
+    default.webhooks.queue.persistence = true;
+    assert_eq!(accepted(SAMPLE), default);
+    assert!(queue::warnings(&default.webhooks.queue).is_empty());
+}
+
+#[test]
+fn a_key_file_without_persistence_is_told() {
+    let file = "[webhooks.queue]\nsecrets_key_file = \"/key\"\n";
+    let warnings = queue::warnings(&accepted(file).webhooks.queue);
+    assert!(warnings.len() == 1 && warnings[0].contains("secrets_key_file"), "{warnings:?}");
+    let file = format!("{file}persistence = true\n");
+    assert!(queue::warnings(&accepted(&file).webhooks.queue).is_empty());
 }
 
 #[test]
@@ -52,13 +61,17 @@ fn every_key_is_taken() {
         timeout = 9
         shutdown_timeout_ms = 1
         log_level = "warn"
-        data_dir = "/data"
         [webhooks.delivery]
         retry_jitter = 0.5
         backoff_multiplier = 3
         concurrency = 2
         [webhooks.queue]
         ring_events = 64
+        data_dir = "/data"
+        fsync = "no"
+        segment_bytes = 4096
+        max_disk_bytes = 8192
+        secrets_key_file = "/key"
         [webhooks.security]
         ca_file = "/ca.pem"
         allowed_hosts = ["a.example"]
@@ -85,7 +98,10 @@ fn every_key_is_taken() {
     assert_eq!((settings.port, settings.admin_port), (7000, Some(7001)));
     assert_eq!(settings.requirepass.as_deref(), Some("p"));
     assert_eq!((settings.databases, settings.maxclients), (2, 5));
-    assert_eq!(settings.data_dir.as_deref(), Some(Path::new("/data")));
+    let queue = &settings.webhooks.queue;
+    assert_eq!((queue.data_dir.as_path(), queue.fsync), (Path::new("/data"), Fsync::No));
+    assert_eq!((queue.segment_bytes, queue.max_disk_bytes), (4096, 8192));
+    assert_eq!(queue.secrets_key_file.as_deref(), Some(Path::new("/key")));
     assert_eq!(settings.webhooks.delivery.backoff_multiplier, 3.0);
     assert_eq!(settings.webhooks.workers.pin_cores, [0, 1]);
     assert_eq!(settings.webhooks.workers.max_connections, 4);

@@ -2,6 +2,7 @@
 
 mod acl;
 mod commands;
+mod commits;
 mod hostile;
 mod stub;
 mod webhooks;

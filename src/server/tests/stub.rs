@@ -1,5 +1,6 @@
 //! An engine that remembers what it was told.
 
+use crate::server::commit::Commit;
 use crate::server::engine::{Engine, TestFuture};
 use crate::webhooks::{
     BreakerState, DeadLetterRecord, DeadReason, DeliveryFilter, DeliveryOutcome, DeliveryRecord,
@@ -10,7 +11,7 @@ use crate::webhooks::{
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 pub(crate) struct StubState {
@@ -26,6 +27,69 @@ pub(crate) struct StubState {
     /// What was looked for.
     pub filters: Vec<DeliveryFilter>,
     pub replays: Vec<ReplayRequest>,
+    /// Whether there is a log to wait for, and what it does.
+    pub log: StubLog,
+    /// Events that are waited for.
+    pub outstanding: u64,
+    /// Waits that ended.
+    pub commits: u64,
+    pub failed: u64,
+}
+
+/// What the log of the stub does with events.
+#[derive(Default)]
+pub(crate) enum StubLog {
+    /// There is none.
+    #[default]
+    None,
+    /// It does not answer.
+    Hangs,
+    /// It keeps its promise.
+    Keeps,
+    /// It does not.
+    Fails(WebhookError),
+}
+
+impl Commit for StubEngine {
+    fn offer(&mut self, event: &EventRef<'_>, patient: bool) -> Result<bool, WebhookError> {
+        let accepted = Engine::offer(self, event, patient)?;
+        let mut state = self.state();
+        if accepted && !matches!(state.log, StubLog::None) {
+            state.outstanding += 1;
+        }
+        Ok(accepted)
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.state().outstanding
+    }
+
+    fn wait_for(&mut self, timeout: Duration) -> Option<Result<(), WebhookError>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let mut state = self.state();
+            let result = match &state.log {
+                StubLog::None | StubLog::Keeps => Some(Ok(())),
+                StubLog::Fails(error) => Some(Err(error.clone())),
+                StubLog::Hangs => None,
+            };
+            if result.is_some() {
+                state.commits += 1;
+                state.failed = if matches!(result, Some(Err(_))) { state.outstanding } else { 0 };
+                state.outstanding = 0;
+                return result;
+            }
+            drop(state);
+            if Instant::now() >= deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn failed(&self) -> u64 {
+        self.state().failed
+    }
 }
 
 /// See the module.
@@ -92,6 +156,7 @@ const STATS: WebhookStats = WebhookStats {
     dead_letters: 2,
     dead_forgotten: 1,
     dead_cleared: 0,
+    pending_on_disk: 0,
 };
 
 const DEAD_LETTER: DeadLetterRecord = DeadLetterRecord {
@@ -117,6 +182,10 @@ impl Engine for StubEngine {
             state.events.push(describe(event));
         }
         Ok(!state.full)
+    }
+
+    fn commit_group(&self) -> Box<dyn Commit> {
+        Box::new(self.clone())
     }
 
     fn create(&self, name: &str, url: &str, options: WebhookOptions) -> Result<(), WebhookError> {
@@ -213,6 +282,7 @@ impl Engine for StubEngine {
             old_secrets: 0,
             old_secrets_until_us: None,
             tls_profile: None,
+            held: None,
             while_disabled: options.while_disabled,
             stats: STATS,
             status_since_us: 1_705_312_800_000_000,

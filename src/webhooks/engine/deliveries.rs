@@ -65,7 +65,20 @@ impl Engine {
     }
 
     pub(in crate::webhooks) fn clear_dead_letters(&self, name: &str) -> Result<u64, WebhookError> {
-        Ok(self.ledger(name)?.dead().clear())
+        let webhook = self.registry()?.get(name)?;
+        let cleared = webhook.definition.ledger.dead().clear();
+        let count = cleared.len() as u64;
+        if let Some(Ok(running)) = self.running.get()
+            && running.durable.is_some()
+        {
+            let number = webhook.definition.number;
+            for (worker, shared) in running.workers.iter().enumerate() {
+                let of_worker = cleared.iter().filter(|place| place.worker == worker);
+                let places = of_worker.copied().collect();
+                shared.control(Control::LettersCleared { webhook: number, places });
+            }
+        }
+        Ok(count)
     }
 
     pub(in crate::webhooks) fn replay(

@@ -1,0 +1,98 @@
+//! What survives the process: the settings of it, and their bounds.
+
+use super::{QueueConfig, WebhookError};
+use crate::base::limits;
+
+/// What an event survives once `trigger().await` has returned `Ok` (DUR-1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fsync {
+    /// It survives kill -9, and power loss.
+    Always,
+    /// It survives kill -9; power loss may take the last 1-2 s.
+    #[default]
+    EverySecond,
+    /// It survives kill -9; power loss is left to the kernel.
+    No,
+}
+
+impl Fsync {
+    /// The names in the configuration.
+    pub const NAMES: [&str; 3] = ["always", "everysec", "no"];
+
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fsync::Always => Fsync::NAMES[0],
+            Fsync::EverySecond => Fsync::NAMES[1],
+            Fsync::No => Fsync::NAMES[2],
+        }
+    }
+
+    /// Reads a name.
+    pub fn from_name(name: &str) -> Option<Fsync> {
+        [Fsync::Always, Fsync::EverySecond, Fsync::No]
+            .into_iter()
+            .find(|choice| choice.name() == name)
+    }
+}
+
+impl From<Fsync> for crate::log::Fsync {
+    fn from(fsync: Fsync) -> Self {
+        match fsync {
+            Fsync::Always => crate::log::Fsync::Always,
+            Fsync::EverySecond => crate::log::Fsync::EverySecond,
+            Fsync::No => crate::log::Fsync::No,
+        }
+    }
+}
+
+/// Whether the settings of the log can be.
+pub(super) fn check(config: &QueueConfig) -> Result<(), WebhookError> {
+    let wrong = |what: String| Err(WebhookError::Start(format!("configuration: {what}")));
+    let least = limits::LOG_SEGMENT_BYTES_MIN;
+    if config.segment_bytes < least {
+        return wrong(format!("segment_bytes must be at least {least}"));
+    }
+    if config.max_disk_bytes < config.segment_bytes.saturating_mul(2) {
+        return wrong("max_disk_bytes must be at least twice segment_bytes".to_owned());
+    }
+    if config.data_dir.as_os_str().is_empty() {
+        return wrong("data_dir must name a directory".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_has_room_for_two_segments_and_a_place() {
+        let check = |change: fn(&mut QueueConfig)| {
+            let mut config = QueueConfig::default();
+            change(&mut config);
+            check(&config).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(|_| {}), Ok(()));
+        assert_eq!(check(|c| (c.segment_bytes, c.max_disk_bytes) = (4096, 8192)), Ok(()));
+        let refused: [(fn(&mut QueueConfig), &str); 4] = [
+            (|c| c.segment_bytes = 4095, "segment_bytes must be at least 4096"),
+            (|c| c.max_disk_bytes = 2 * c.segment_bytes - 1, "max_disk_bytes must be"),
+            (|c| c.segment_bytes = u64::MAX, "max_disk_bytes must be"),
+            (|c| c.data_dir = "".into(), "data_dir must name"),
+        ];
+        for (change, part) in refused {
+            let text = check(change).unwrap_err();
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for name in Fsync::NAMES {
+            assert_eq!(Fsync::from_name(name).map(Fsync::name), Some(name));
+        }
+        assert_eq!(Fsync::from_name("sometimes"), None);
+        assert_eq!(Fsync::default().name(), "everysec");
+    }
+}
