@@ -8,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The commands that make one webhook.
 pub type Commands = Vec<CommandWords>;
 
-/// What makes the webhooks that there are.
-pub fn of(manager: &WebhookManager) -> Vec<Commands> {
+/// What makes the webhooks that there are; `None` while another thread looks at them.
+pub fn of(manager: &WebhookManager) -> Option<Vec<Commands>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    manager.definitions().iter().map(|definition| commands_of(definition, now)).collect()
+    let definitions = manager.definitions()?;
+    Some(definitions.iter().map(|definition| commands_of(definition, now)).collect())
 }
 
 /// Writes the definitions.

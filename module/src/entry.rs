@@ -8,7 +8,7 @@ use crate::definitions;
 use crate::events::Events;
 use crate::host::{self, BlockedClient, Dump, NotifiedKey, Server, Watch, Words};
 use crate::resp::{Answer, pass_on};
-use crate::settings;
+use crate::{server_log, settings};
 use ferrite::server::engine::{TestFuture, block_on};
 use ferrite::server::hosted::{self, Caller, HostedCommands, Outcome};
 use ferrite::webhooks::WebhookManager;
@@ -39,6 +39,10 @@ struct Module {
     is_loading: bool,
     /// Since loading began.
     definitions_were_loaded: bool,
+    /// The definitions after the last change.
+    last_known: Vec<definitions::Commands>,
+    /// The engine has kept definitions that are at least as new as those in the server's files.
+    has_newer: bool,
     /// Commands are heard of while there are webhooks.
     watch: Option<Watch>,
     tests: Arc<AtomicUsize>,
@@ -55,7 +59,12 @@ fn with_module<R>(act: impl FnOnce(&mut Module) -> R) -> Option<R> {
 /// The module is loaded.
 pub fn start(server: &Server<'_>, words: &[&[u8]]) -> Result<(), String> {
     let settings = settings::read(words)?;
+    server_log::start(&settings.server.log_level);
     settings.warnings.iter().for_each(|warning| server.log(c"warning", warning));
+    // With persistence the engine has written each change down before it was answered; the files
+    // of the server lag behind.
+    let queue = &settings.server.webhooks.queue;
+    let has_newer = queue.persistence && queue.data_dir.is_dir();
     let manager = WebhookManager::start(settings.server.webhooks.clone())
         .map_err(|error| error.to_string())?;
     // No webhook leads to this server, nor to the port by which its cluster talks (SEC-1).
@@ -69,9 +78,6 @@ pub fn start(server: &Server<'_>, words: &[&[u8]]) -> Result<(), String> {
             manager.add_own_listener((Ipv4Addr::UNSPECIFIED, port).into());
         }
     }
-    let driver = manager.driver().unwrap_or_default();
-    let workers = settings.server.webhooks.workers.workers;
-    server.log(c"notice", &format!("webhooks: {workers} workers run on {driver}"));
     let module = Module {
         commands: HostedCommands::new(settings.server.clone(), manager.clone()),
         events: Events::new(manager.clone(), settings.value_bytes_max),
@@ -80,10 +86,14 @@ pub fn start(server: &Server<'_>, words: &[&[u8]]) -> Result<(), String> {
         is_replica: server.is_replica(),
         is_loading: server.is_loading(),
         definitions_were_loaded: false,
+        last_known: Vec::new(),
+        has_newer,
         watch: None,
         tests: Arc::default(),
         reply: Vec::new(),
     };
+    let mut module = module;
+    module.follow_definitions(server);
     MODULE.with(|place| *place.borrow_mut() = Some(module));
     Ok(())
 }
@@ -116,7 +126,11 @@ pub fn command_begins(words: &Words<'_>) {
 
 /// The server has done what there was to do.
 pub fn before_sleep(_server: &Server<'_>) {
-    with_module(|module| module.events.let_go());
+    with_module(|module| {
+        module.events.let_go();
+        // What is loaded from now on is newer: it comes from a primary, or somebody asked for it.
+        module.has_newer = false;
+    });
 }
 
 /// The server has become a primary or a replica.
@@ -148,6 +162,7 @@ pub fn loading(server: &Server<'_>, loading: Loading) {
         module.is_loading = matches!(loading, Loading::Dump | Loading::AppendOnlyFile);
         module.events.forget();
         match loading {
+            _ if module.has_newer => {}
             Loading::Dump => module.definitions_were_loaded = false,
             // Its commands make them anew.
             Loading::AppendOnlyFile => {
@@ -185,10 +200,14 @@ pub enum Empty {
 
 /// Writes the definitions to an RDB file.
 ///
-/// The server does this in a copy of itself, which has this thread alone: the locks of other
-/// threads would never be let go there. Definitions are changed and read by this thread only.
+/// The server does this in a copy of itself, which has this thread alone: a lock that another
+/// thread held when the copy was made is never let go there. What was last known is written then:
+/// it lacks at most that a worker has disabled a webhook since.
 pub fn save(dump: &mut Dump, empty: Empty) {
-    let webhooks = with_module(|module| definitions::of(&module.manager)).unwrap_or_default();
+    let now = |module: &mut Module| {
+        definitions::of(&module.manager).unwrap_or_else(|| module.last_known.clone())
+    };
+    let webhooks = with_module(now).unwrap_or_default();
     if empty == Empty::Written || !webhooks.is_empty() {
         definitions::write(dump, &webhooks);
     }
@@ -199,7 +218,9 @@ pub fn restore(dump: &mut Dump) -> bool {
     let wanted = definitions::read(dump);
     with_module(|module| {
         module.definitions_were_loaded = true;
-        module.become_of(wanted);
+        if !module.has_newer {
+            module.become_of(wanted);
+        }
     })
     .is_some()
 }
@@ -207,6 +228,9 @@ pub fn restore(dump: &mut Dump) -> bool {
 impl Module {
     fn command(&mut self, server: &mut Server<'_>, words: &[&[u8]]) {
         let name = words.first().copied().unwrap_or_default();
+        if self.has_newer && self.is_loading && is_change(name) {
+            return server.simple(b"OK");
+        }
         if self.is_replica && name.eq_ignore_ascii_case(b"webhook.publish") {
             return server.error(NOT_ON_REPLICA.as_bytes());
         }
@@ -267,7 +291,8 @@ impl Module {
     /// the server are worth more than it.
     fn become_of(&mut self, wanted: Vec<definitions::Commands>) {
         let caller = Caller { id: 0, source_ip: "", database: 0, resp3: false };
-        for words in definitions::changes(&definitions::of(&self.manager), wanted) {
+        let are = self.definitions();
+        for words in definitions::changes(&are, wanted) {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             let mut reply = Vec::new();
             let done = self.commands.run(&caller, &words, &mut reply);
@@ -279,9 +304,20 @@ impl Module {
         }
     }
 
+    /// What makes the webhooks that there are. Others look at them for moments only.
+    fn definitions(&self) -> Vec<definitions::Commands> {
+        loop {
+            match definitions::of(&self.manager) {
+                Some(definitions) => return definitions,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
     /// Hears of commands while there is a webhook that might want to know.
     fn follow_definitions(&mut self, server: &Server<'_>) {
-        let wanted = !self.manager.list().is_empty();
+        self.last_known = self.definitions();
+        let wanted = !self.last_known.is_empty();
         match self.watch.take() {
             Some(watch) if !wanted => server.unwatch_commands(watch),
             None if wanted => self.watch = server.watch_commands(),

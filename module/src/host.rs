@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use valkey_module::raw;
 
 /// The module's name, as `MODULE LIST` shows it.
@@ -236,9 +237,12 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Writes a line to the server's log where there is no context.
+/// Belongs to no call and to no client: for what is logged by other threads.
+static DETACHED: AtomicPtr<raw::RedisModuleCtx> = AtomicPtr::new(ptr::null_mut());
+
+/// Writes a line to the server's log, from any thread.
 pub fn log(level: &CStr, line: &str) {
-    Server::new(ptr::null_mut()).log(level, line);
+    Server::new(DETACHED.load(Ordering::Acquire)).log(level, line);
 }
 
 /// Strings up to so long may be kept in a form that the interface cannot lend.
@@ -538,6 +542,8 @@ fn words_of<'a>(words: *mut *mut raw::RedisModuleString, count: c_int) -> Vec<&'
 }
 
 fn load(context: *mut raw::RedisModuleCtx, words: &[&[u8]]) -> Result<(), String> {
+    let detached = call!(RedisModule_GetDetachedThreadSafeContext(context));
+    DETACHED.store(detached, Ordering::Release);
     let server = Server::new(context);
     entry::start(&server, words)?;
     create_type(context)?;

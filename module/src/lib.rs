@@ -10,5 +10,6 @@ mod entry;
 mod events;
 mod host;
 mod resp;
+mod server_log;
 mod settings;
 mod words;

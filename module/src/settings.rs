@@ -58,6 +58,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    #[test]
+    fn what_is_kept_is_kept_in_the_servers_directory() {
+        let queue = read_line("queue.persistence true").unwrap().server.webhooks.queue;
+        assert!(queue.persistence && queue.data_dir.is_relative());
+    }
+
     fn read_line(line: &str) -> Result<ModuleSettings, String> {
         let words: Vec<&[u8]> = line.split_ascii_whitespace().map(str::as_bytes).collect();
         read(&words)

@@ -24,7 +24,7 @@ fn create(client: &mut Resp, url: &str) {
 fn described(client: &mut Resp) -> String {
     let info = ["full", "off"].map(|name| client.line(&format!("WEBHOOK.INFO {name}")));
     let mut lines: Vec<&str> = info.iter().flat_map(|text| text.split("\r\n")).collect();
-    for times in ["created_at", "status_since", "old_secrets_until"] {
+    for times in ["created_at", "status_since", "old_secrets_until", "window"] {
         if let Some(at) = lines.iter().position(|line| *line == times) {
             lines.drain(at..at + 3);
         }
@@ -174,4 +174,55 @@ fn a_definition_that_cannot_be_any_more_costs_no_data() {
     assert_eq!(client.line("WEBHOOK.LIST"), "*0\r\n");
     let log = redis.log();
     assert!(log.contains("webhook a was not restored"), "{log}");
+}
+
+#[test]
+fn with_persistence_what_is_pending_survives_kill_9_and_is_sent_once_it_can_be() {
+    let arguments =
+        ["queue.persistence", "true", "queue.fsync", "no", "delivery.timeout_ms", "500"];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let mut redis = Redis::start_with_module(&[], &arguments);
+    let mut client = redis.client();
+    client.ok(&format!("WEBHOOK.CREATE w {url} RETRY_DELAY 100 RETRY_BACKOFF fixed RETRIES 1000"));
+    for number in 0..300 {
+        client.ok(&format!("SET k:{number} v"));
+    }
+    assert!(redis.path("ferrite-data").is_dir(), "in the server's directory");
+    // The server's thread does not wait for the log: a write is answered before it is in there.
+    eventually("all are written down", || {
+        redis.client().counter("WEBHOOK.STATS", "log_unfinished") == 300
+    });
+    // The dump is from before there was a webhook: what the engine kept is newer.
+    redis.kill();
+    redis.start_again();
+    let mut client = redis.client();
+    assert!(client.line("WEBHOOK.LIST").contains("$1\r\nw\r\n"));
+    client.ok("SET k:later v");
+    let receiver = Receiver::on(listener, |_, _| Answer::ok());
+    let arrivals = receiver.wait_until(|seen| {
+        let keys: std::collections::HashSet<String> =
+            seen.iter().map(|arrival| arrival.json()["key"].to_string()).collect();
+        keys.len() == 301
+    });
+    assert!(arrivals.len() >= 301);
+}
+
+#[test]
+fn with_persistence_an_older_dump_does_not_take_webhooks_away() {
+    let arguments = ["queue.persistence", "true"];
+    let mut redis = Redis::start_with_module(&[], &arguments);
+    let mut client = redis.client();
+    client.ok("WEBHOOK.CREATE old http://127.0.0.1:1/");
+    client.ok("SAVE");
+    client.ok("WEBHOOK.CREATE new http://127.0.0.1:1/");
+    client.ok("WEBHOOK.DELETE old");
+    redis.kill();
+    redis.start_again();
+    let list = redis.client().line("WEBHOOK.LIST");
+    assert!(list.contains("new") && !list.contains("old"), "{list}");
+    // Who asks for the dump gets it.
+    redis.client().ok("DEBUG RELOAD NOSAVE");
+    let list = redis.client().line("WEBHOOK.LIST");
+    assert!(list.contains("old") && !list.contains("new"), "{list}");
 }

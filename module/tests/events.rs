@@ -70,8 +70,12 @@ fn events_of(client: &mut Resp) -> Vec<(String, Vec<Value>)> {
 
 /// Waits until nothing is pending: an event of a key of its own is the last.
 fn eventually_delivered(client: &mut Resp, receiver: &Receiver) {
+    let lasts = |seen: &[support::Arrival]| {
+        seen.iter().filter(|arrival| arrival.json()["key"] == "the:last").count()
+    };
+    let before = lasts(&receiver.arrivals());
     client.ok("SET the:last v");
-    receiver.wait_until(|seen| seen.iter().any(|arrival| arrival.json()["key"] == "the:last"));
+    receiver.wait_until(|seen| lasts(seen) > before);
     let client = std::cell::RefCell::new(client);
     eventually("all is delivered", || {
         client.borrow_mut().counter("WEBHOOK.STATS", "pending_deliveries") == 0
@@ -264,4 +268,46 @@ fn other_databases_are_named() {
     assert_eq!(told(&receiver, "k")[0][2], 5);
     assert_eq!(told(&receiver, "k")[0][3]["ttl"], 10);
     assert_eq!(told(&receiver, "p")[0][2], 5);
+}
+
+#[test]
+fn other_writes_are_told_or_not_as_documented() {
+    let (redis, receiver) = (Redis::start(&[]), Receiver::start());
+    let mut client = redis.client();
+    client.ok(&format!("WEBHOOK.CREATE w {}", receiver.url()));
+    for line in ["SETBIT b:1 1 1", "BITFIELD b:1 SET u8 0 65", "BITOP NOT b:2 b:1", "PFADD b:3 a"] {
+        client.line(line);
+    }
+    client.line("GEOADD g:1 13.4 52.5 Berlin");
+    eventually_delivered(&mut client, &receiver);
+    let values = |key: &str| -> Vec<Value> {
+        told(&receiver, key).iter().map(|event| json!([event[0], event[3]["value"]])).collect()
+    };
+    assert_eq!(values("b:1"), [json!(["SET", "@"]), json!(["SET", "A"])]);
+    assert_eq!((values("b:2").len(), values("b:3").len()), (1, 1));
+    assert_eq!(values("g:1"), [json!(["ZADD", null])]);
+
+    client.line("RPUSH l:1 a b");
+    client.line("SADD m:1 a");
+    eventually_delivered(&mut client, &receiver);
+    let before = receiver.arrivals().len();
+    for line in [
+        "COPY l:1 l:2",
+        "LSET l:1 0 x",
+        "LINSERT l:1 BEFORE b y",
+        "SUNIONSTORE m:2 m:1",
+        "SORT l:1 ALPHA STORE l:3",
+        "MOVE l:2 1",
+        "EXPIRE l:1 100",
+        "PERSIST l:1",
+        "SWAPDB 0 1",
+        "SWAPDB 0 1",
+        "FLUSHDB",
+        "GET nothing",
+    ] {
+        assert!(!client.line(line).starts_with('-'), "{line}");
+    }
+    client.ok("SET the:last v");
+    let arrivals = receiver.wait_for(before + 1);
+    assert_eq!(arrivals[before].json()["key"], "the:last");
 }

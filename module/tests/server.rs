@@ -226,6 +226,32 @@ fn secrets_are_in_no_log_and_no_webhook_leads_to_the_server() {
 }
 
 #[test]
+fn access_is_taken_away_by_name() {
+    let redis = Redis::start(&[]);
+    redis.client().ok("ACL SETUSER app on >p ~* +@all -webhook.create");
+    let mut client = redis.client();
+    client.ok("AUTH app p");
+    assert!(client.line("WEBHOOK.CREATE w http://127.0.0.1:1/").starts_with("-NOPERM"));
+    assert_eq!(client.line("WEBHOOK.LIST"), "*0\r\n");
+}
+
+#[test]
+fn the_example_s_configuration_is_accepted() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/redis.conf");
+    let text = std::fs::read_to_string(example).unwrap();
+    let module = module().to_string_lossy().into_owned();
+    let text = text.replace("/usr/lib/redis/modules/libferrite_webhooks.so", &module);
+    let text = text.replace("dir /var/lib/redis\n", "").replace("port 6379\n", "");
+    let folder = common::Folder::new();
+    let file = folder.path().join("redis.conf");
+    std::fs::write(&file, text).unwrap();
+    let redis = Redis::start_with_file(&file.to_string_lossy());
+    let mut client = redis.client();
+    client.ok("WEBHOOK.CREATE w http://127.0.0.1:1/");
+    assert!(client.line("CONFIG GET appendonly").contains("yes"));
+}
+
+#[test]
 fn hostile_arguments_leave_the_server_alone() {
     let redis = Redis::start(&[]);
     let mut client = redis.client();

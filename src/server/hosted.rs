@@ -190,13 +190,13 @@ mod tests {
         ] {
             assert_eq!(run(&mut one, line), "+OK\r\n", "{line}");
         }
-        let definitions = one.manager.definitions();
+        let definitions = one.manager.definitions().unwrap();
         let mut other = commands();
         for words in definitions.iter().flat_map(|definition| commands_of(definition, now())) {
             let line = String::from_utf8(words.join(&b' ')).unwrap();
             assert_eq!(run(&mut other, &line), "+OK\r\n", "{line}");
         }
-        let mut again = other.manager.definitions();
+        let mut again = other.manager.definitions().unwrap();
         // The second that a grace ends in may have been rounded.
         for (definition, before) in again.iter_mut().zip(&definitions) {
             for (secret, (_, until)) in

@@ -43,7 +43,10 @@ impl WebhookDefinition {
             retired_secrets: retired
                 .map(|retired| (retired.text.clone(), retired.until_unix_seconds))
                 .collect(),
-            enabled: webhook.definition.ledger.status() == WebhookStatus::Active,
+            enabled: match &webhook.held {
+                Some(held) => held.is_enabled(),
+                None => webhook.definition.ledger.status() == WebhookStatus::Active,
+            },
         }
     }
 }

@@ -351,10 +351,10 @@ impl Engine {
         webhooks.into_iter().map(|(name, webhook)| info_of(name, &webhook)).collect()
     }
 
-    pub(super) fn definitions(&self) -> Vec<super::WebhookDefinition> {
-        let webhooks = self.registry().map(Registry::list).unwrap_or_default();
+    pub(super) fn definitions(&self) -> Option<Vec<super::WebhookDefinition>> {
+        let webhooks = self.registry().ok()?.try_list()?;
         let definition = |(name, webhook)| super::WebhookDefinition::of(name, &webhook);
-        webhooks.into_iter().map(definition).collect()
+        Some(webhooks.into_iter().map(definition).collect())
     }
 
     pub(super) fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError> {

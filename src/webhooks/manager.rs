@@ -340,9 +340,10 @@ impl WebhookManager {
     }
 
     /// Everything that each webhook was told, secrets included, for hosts that keep definitions
-    /// themselves.
+    /// themselves. Never waits: `None` while another thread looks at the webhooks. In a copy of the
+    /// process that has one thread (`fork`), it may stay so.
     #[doc(hidden)]
-    pub fn definitions(&self) -> Vec<super::WebhookDefinition> {
+    pub fn definitions(&self) -> Option<Vec<super::WebhookDefinition>> {
         self.engine.definitions()
     }
 

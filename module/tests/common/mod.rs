@@ -59,6 +59,14 @@ impl Redis {
         Redis::start_with_module(options, &[])
     }
 
+    /// Starts one by a configuration file, which loads the module.
+    pub fn start_with_file(file: &str) -> Redis {
+        let options = vec![file.to_owned()];
+        let folder = Folder::new();
+        let (child, port) = spawn(folder.path(), &options, None);
+        Redis { child, port, folder, options }
+    }
+
     /// Starts one whose module has arguments.
     pub fn start_with_module(options: &[&str], arguments: &[&str]) -> Redis {
         let module = module();
@@ -99,6 +107,11 @@ impl Redis {
         }
     }
 
+    /// A file in the server's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -133,13 +146,19 @@ fn spawn(folder: &Path, options: &[String], port: Option<u16>) -> (Child, u16) {
     loop {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let port = port.unwrap_or_else(free);
+        // A file has to be the first word, and its directory is not the server's.
+        let (file, words) = match options {
+            [file, words @ ..] if !file.starts_with("--") => (Some(file), words),
+            words => (None, words),
+        };
         let mut child = Command::new("redis-server")
+            .args(file)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "log"])
             .args(["--save", "", "--enable-debug-command", "yes", "--enable-module-command", "yes"])
             .args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"])
             .arg("--dir")
             .arg(folder)
-            .args(options)
+            .args(words)
             .env_remove("FERRITE_REQUIREPASS")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
