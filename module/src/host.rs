@@ -172,7 +172,7 @@ impl<'a> Server<'a> {
         call!(RedisModule_ReplicateVerbatim(self.context));
     }
 
-    /// Opens a key for reading, without touching what the server counts about it.
+    /// Opens a key for reading, without making it look used.
     pub fn open(&self, key: &NotifiedKey<'_>) -> Option<Key<'_>> {
         let mode = raw::REDISMODULE_READ as c_int | raw::REDISMODULE_OPEN_KEY_NOTOUCH as c_int;
         let opened = call!(RedisModule_OpenKey(self.context, key.string, mode));

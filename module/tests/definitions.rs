@@ -148,6 +148,17 @@ fn a_replica_has_the_webhooks_and_sends_when_it_is_promoted() {
     assert!(other.line("WEBHOOK.DELETE later").starts_with("-READONLY"));
     assert!(other.line("WEBHOOK.PUBLISH SET k v").starts_with("-READONLY"));
 
+    // One that is a replica from its start.
+    let port = primary.port.to_string();
+    let second = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    eventually("it has them too", || second.cli("WEBHOOK.LIST").contains("later"));
+    client.ok("SET later:3 v");
+    eventually("it has the write", || second.cli("EXISTS later:3") == "1");
+    assert_eq!(counted(&mut second.client()), 0);
+    assert_eq!(counted(&mut client), 3);
+    eventually("so has the first", || replica.cli("EXISTS later:3") == "1");
+    receiver.wait_until(|seen| seen.iter().any(|arrival| arrival.json()["key"] == "later:3"));
+
     let mut primary = primary;
     primary.kill();
     other.ok("REPLICAOF NO ONE");

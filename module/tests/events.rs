@@ -202,7 +202,12 @@ fn what_was_queued_is_not_taken_for_what_happens() {
     other.line("LPUSH k queued");
     one.line("LPUSH k pushed");
     one.line("LMOVE src k RIGHT LEFT");
+    // The last words that were seen are those of another client's transaction.
+    let mut third = redis.client();
+    third.line("MULTI");
+    third.line("LPUSH k third");
     other.line("EXEC");
+    third.ok("DISCARD");
     eventually_delivered(&mut one, &receiver);
     let values: Vec<Value> =
         told(&receiver, "k").iter().map(|event| event[3]["value"].clone()).collect();
