@@ -166,6 +166,21 @@ fn damage_is_told_and_left_alone_and_never_believed() {
 }
 
 #[test]
+fn a_file_that_is_gone_from_beside_its_log_is_missed() {
+    let place = Place::new("gone-file");
+    filled(&place);
+    fs::remove_file(place.file()).unwrap();
+    let text = complaint(config(&place.data()));
+    assert!(
+        text.contains("definitions.redb is missing") && text.contains("move the log"),
+        "{text}"
+    );
+    assert!(!place.file().exists());
+    fs::remove_dir_all(place.data().join("log")).unwrap();
+    assert!(open(&place.data()).list().is_empty());
+}
+
+#[test]
 fn a_second_process_is_told() {
     let place = Place::new("second");
     let manager = open(&place.data());
