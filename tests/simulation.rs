@@ -16,10 +16,14 @@ mod simulation {
     pub mod checkers;
     pub mod controls;
     pub mod dice;
+    pub mod durable;
+    pub mod durable_controls;
     pub mod endpoints;
     pub mod faults;
     pub mod history;
+    pub mod journal;
     pub mod links;
+    pub mod lives;
     pub mod measuring;
     pub mod operations;
     pub mod overload;
@@ -32,6 +36,7 @@ mod simulation {
     pub mod scenarios;
     pub mod secrets;
     pub mod signing;
+    pub mod spilling;
     pub mod world;
     pub mod writing;
 }
@@ -42,6 +47,8 @@ use std::time::Instant;
 
 /// Seeds of a run that is told nothing else.
 const SEEDS_DEFAULT: u64 = 3000;
+/// As many of engines that keep a journal.
+const DURABLE_SEEDS_DEFAULT: u64 = 2;
 const THREADS: usize = 2;
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -53,15 +60,19 @@ fn from_environment(name: &str) -> Option<u64> {
 fn many_seeds() {
     let seeds = from_environment("SIMULATION_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let first = from_environment("SIMULATION_FIRST_SEED").unwrap_or(0);
-    let (next, started) = (AtomicU64::new(first), Instant::now());
+    for_each_seed(first..first + seeds, run::check_seed);
+}
+
+fn for_each_seed(seeds: std::ops::Range<u64>, check: fn(u64) -> u64) {
+    let (next, started) = (AtomicU64::new(seeds.start), Instant::now());
     let exchanges = AtomicU64::new(0);
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds {
+            if seed >= seeds.end {
                 return;
             }
-            let sent = run::check_seed(seed);
+            let sent = check(seed);
             exchanges.fetch_add(sent, Ordering::Relaxed);
         }
     };
@@ -74,11 +85,31 @@ fn many_seeds() {
         }
     });
     let seconds = started.elapsed().as_secs_f64();
+    let count = seeds.end - seeds.start;
     println!(
-        "{seeds} seeds, {} requests, {:.0} seeds/s",
+        "{count} seeds, {} requests, {:.0} seeds/s",
         exchanges.load(Ordering::Relaxed),
-        seeds as f64 / seconds
+        count as f64 / seconds
     );
+}
+
+/// Many seeds of engines that keep a journal and end now and then.
+#[test]
+fn many_durable_seeds() {
+    let seeds = from_environment("SIMULATION_SEEDS").unwrap_or(DURABLE_SEEDS_DEFAULT);
+    let first = from_environment("SIMULATION_FIRST_SEED").unwrap_or(0);
+    for_each_seed(first..first + seeds, run::check_durable_seed);
+}
+
+/// As `one_seed`, of an engine that keeps a journal.
+#[test]
+fn one_durable_seed() {
+    let seed = from_environment("SIMULATION_SEED").unwrap_or(0);
+    let sent = run::check_durable_seed(seed);
+    println!("seed {seed} breaks no rule: {sent} requests");
+    if std::env::var_os("SIMULATION_VERBOSE").is_some() {
+        println!("{}", run::durable_history_of(seed).tail(usize::MAX));
+    }
 }
 
 /// The seed in `SIMULATION_SEED`, with a word about what it did.

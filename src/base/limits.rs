@@ -172,7 +172,7 @@ pub const LOG_FLUSH_MS: u64 = 5;
 /// So much of it is handed over at once, in bytes.
 pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
 /// Deliveries that a webhook that lags gets from the log at a time.
-pub const LOG_FETCH_DELIVERIES_MAX: usize = 256;
+pub const LOG_FETCH_DELIVERIES_MAX: usize = 1024;
 /// After this long, what was not found in the log yet is asked for again, in milliseconds.
 pub const LOG_FETCH_AGAIN_MS: u64 = 5;
 

@@ -33,7 +33,7 @@ pub enum DefinitionsError {
         path: PathBuf,
     },
     /// The file is not what was written.
-    #[error("{} is damaged: {what}. Put a copy of it back; or move it away, and make the webhooks again", file.display())]
+    #[error("{} is damaged: {what}. Put a copy of it back; or move it and the log away, and make the webhooks again", file.display())]
     Damaged {
         /// The file.
         file: PathBuf,

@@ -147,6 +147,8 @@ impl Registry {
         };
         if let Err(KeepError(why)) = outcome {
             kept.uncertain.insert(number);
+            // A removal that failed may have taken them along.
+            kept.counters.remove(&number);
             return Err(RegistryError::NotKept(why));
         }
         kept.uncertain.remove(&number);

@@ -76,7 +76,9 @@ impl Webhooks {
         config: &RegistryConfig,
         kept: &mut Kept,
     ) -> Result<Webhook, RegistryError> {
-        let KeptWebhook { number, name, settings, created_at_us, ledger: known } = record;
+        let KeptWebhook { number, name, mut settings, created_at_us, ledger: known } = record;
+        // Most have it from the configuration of then. What is kept stays as it is.
+        settings.batch_size = settings.batch_size.min(config.batch_size_max);
         let id = self.free_id();
         self.take_id(id);
         self.last_number = self.last_number.max(number);

@@ -38,7 +38,7 @@ use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
 use crate::registry::{
     Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub(super) struct Running {
     pub(super) driver: DriverKind,
     /// The durable log, with persistence.
     pub(super) durable: Option<Durable>,
+    /// By worker, how often it had looked for events when it was last woken by one who waits.
+    rung_at: Vec<AtomicU64>,
 }
 
 impl Engine {
@@ -234,7 +236,8 @@ impl Engine {
         let _ = ringer_slot.set(ringer.clone());
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
-        Ok(Running { workers, ringer, driver, durable })
+        let rung_at = workers.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
+        Ok(Running { workers, ringer, driver, durable, rung_at })
     }
 
     pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
@@ -467,6 +470,18 @@ impl Engine {
             Err(buffer) => {
                 worker.inbox.give_back(buffer);
                 Ok(Admission::Full)
+            }
+        }
+    }
+
+    /// Somebody begins to wait for events: workers that have some and do not look are woken, each
+    /// once until it looks.
+    pub(super) fn hurry(&self) {
+        let Some(Ok(running)) = self.running.get() else { return };
+        for (worker, rung_at) in running.workers.iter().zip(&running.rung_at) {
+            let drains = worker.inbox.drains();
+            if !worker.inbox.is_empty() && rung_at.swap(drains, Ordering::Relaxed) != drains {
+                worker.inbox.ring_doorbell();
             }
         }
     }

@@ -23,7 +23,17 @@ pub(super) fn open(config: &QueueConfig) -> Result<Lasting, WebhookError> {
 
 #[cfg(feature = "persistence")]
 fn open_store(config: &QueueConfig) -> Result<Lasting, WebhookError> {
-    use crate::definitions::{Restored, Store};
+    use crate::definitions::{FILE_NAME, Restored, Store};
+    let (file, log) = (config.data_dir.join(FILE_NAME), super::durable::directory(config));
+    // Numbers would begin anew, and what the log has for old webhooks would go to new ones.
+    if !file.exists() && log.exists() {
+        return Err(WebhookError::Start(format!(
+            "{} is missing, and the log in {} is of the webhooks in it: put a copy of it back, or \
+             move the log away too, which gives up what is unfinished in it",
+            file.display(),
+            log.display()
+        )));
+    }
     let opened = Store::open(&config.data_dir, config.secrets_key_file.as_deref());
     let (store, restored) = opened.map_err(|error| WebhookError::Start(error.to_string()))?;
     let Restored { webhooks, last_number, .. } = restored;
@@ -124,5 +134,18 @@ impl Drop for Saver {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "persistence")))]
+mod tests {
+    use crate::webhooks::{QueueConfig, WebhookConfig, WebhookError, WebhookManager};
+
+    #[test]
+    fn a_library_without_the_feature_says_so() {
+        let queue = QueueConfig { persistence: true, ..QueueConfig::default() };
+        let outcome = WebhookManager::start(WebhookConfig { queue, ..WebhookConfig::default() });
+        let Err(WebhookError::Start(text)) = outcome else { panic!("{outcome:?}") };
+        assert!(text.contains("cargo feature `persistence`"), "{text}");
     }
 }

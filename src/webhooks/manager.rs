@@ -300,7 +300,7 @@ impl WebhookManager {
             })
         })
         .await?;
-        std::future::poll_fn(|context| round.poll_committed(context)).await
+        std::future::poll_fn(|context| round.poll_committed(&self.engine, context)).await
     }
 
     /// A way to offer many events and to wait for them together, until the log has kept its promise

@@ -3,6 +3,8 @@
 //! The engine starts its worker threads at the first call that needs them. The futures returned
 //! here can be polled by any executor.
 
+#[doc(hidden)]
+pub mod block_on;
 mod commit;
 mod config;
 mod definition;
@@ -45,6 +47,8 @@ pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
 pub use persistence::Fsync;
+#[cfg(feature = "server")]
+pub(crate) use persistence::check_files;
 pub use report::{
     DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
     WebhookInfo, WebhookStats,

@@ -1,7 +1,7 @@
 //! What the shards and the ledgers say of themselves, and the calls that must change nothing.
 
 use super::history::{Attempt, Checkpoint, Happening, Measured, RequestName, Row, ShardRow};
-use super::world::{BOOT, Why, World};
+use super::world::{Why, World, id_number};
 use ferrite::core::latency::{Histogram, LatencyHistogram, Measures};
 use ferrite::core::ledger::{AttemptRecord, DeliveryOutcome, Tally, WebhookStatus};
 use ferrite::core::shard::{Closed, ConnectionId, Shard, Step};
@@ -62,10 +62,11 @@ impl World {
             key.and_then(|key| key.strip_prefix("key:")?.parse::<u32>().ok())
         };
         let logged: Option<Vec<u32>> = records.iter().map(key_of).collect();
-        if record.id.boot != BOOT || logged.is_none() {
+        if record.id.boot > self.boot || logged.is_none() {
             self.broken(format!("a record of nothing that was triggered: {record:?}"));
         }
-        let id = record.batch.map_or(record.id.sequence, |batch| batch.sequence);
+        let id = record.batch.map_or(record.id, |batch| batch.id(self.boot));
+        let id = id_number(id);
         let name = RequestName { webhook, id };
         let keys = self.batches.get(&name).cloned().or(logged.clone()).unwrap_or_default();
         let dead = record.outcome == DeliveryOutcome::Dead;
@@ -76,7 +77,7 @@ impl World {
             shard,
             name,
             keys,
-            ids: records.iter().map(|record| record.id.sequence).collect(),
+            ids: records.iter().map(|record| id_number(record.id)).collect(),
             deliveries: records.iter().map(deliveries_of).sum(),
             attempt: record.attempt,
             outcome: record.outcome,
@@ -98,6 +99,7 @@ impl World {
         }
         let shards = (0..self.seats.len()).map(|shard| self.shard_row(shard)).collect();
         let letters = self.lives.iter().map(|life| life.ledger.dead().tally()).collect();
+        self.check_journal();
         self.note(Happening::Checkpoint(Checkpoint { rows, shards, letters }));
     }
 
@@ -173,12 +175,16 @@ impl World {
         let old = self.seats[shard].shard.take().expect("only gone while it is rebuilt");
         self.seats[shard].shard = Some(old.salvage(now));
         self.with_shard(shard, Why::Other, |_, _| ());
+        if self.store.is_some() {
+            self.take_in(shard);
+        }
         self.want_checkpoint();
     }
 
     /// All endpoints heal, and all webhooks are enabled.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.calm_journal();
         let alive: Vec<u32> = self.by_name.values().copied().collect();
         for webhook in alive {
             self.set_status(webhook, WebhookStatus::Active);

@@ -6,6 +6,7 @@ mod attempts;
 mod batches;
 mod breaker;
 mod connections;
+mod durable;
 mod heads;
 mod letters;
 mod measures;
@@ -51,12 +52,45 @@ pub const RULES: [(&str, Rule); 26] = [
     ("dead letters", letters::letters),
 ];
 
+/// What holds of each life of an engine that keeps a journal, beside the rules above that are not
+/// among [`NOT_WITH_JOURNAL`].
+const LIFE_RULES: [(&str, Rule); 1] = [("memory", durable::memory)];
+
+/// What holds over all lives.
+const JOURNAL_RULES: [(&str, Rule); 6] = [
+    ("identity", attempts::identity),
+    ("kept", durable::kept),
+    ("order over lives", durable::order),
+    ("notes", durable::notes),
+    ("finished", durable::finished),
+    ("left", durable::left),
+];
+
+/// These take it that what is pending is in memory, in the order in which it came.
+const NOT_WITH_JOURNAL: [&str; 4] = ["order", "invention", "progress", "identity"];
+
+/// The rules that only an engine with a journal can break.
+pub fn journal_rules() -> Vec<&'static str> {
+    LIFE_RULES.iter().chain(&JOURNAL_RULES[1..]).map(|(name, _)| *name).collect()
+}
+
 /// The rules that a history breaks, each with what is wrong.
 pub fn violations(history: &History, plan: &Plan) -> Vec<(&'static str, String)> {
-    RULES
-        .iter()
-        .filter_map(|(name, rule)| rule(history, plan).err().map(|message| (*name, message)))
-        .collect()
+    let broken = |history: &History, plan: &Plan, (name, rule): &(&'static str, Rule)| {
+        rule(history, plan).err().map(|message| (*name, message))
+    };
+    if plan.journal.is_none() {
+        return RULES.iter().filter_map(|rule| broken(history, plan, rule)).collect();
+    }
+    let mut found: Vec<_> =
+        JOURNAL_RULES.iter().filter_map(|rule| broken(history, plan, rule)).collect();
+    for (shards, life) in history.lives(plan.shards) {
+        let plan = Plan { shards, ..plan.clone() };
+        let rules = RULES.iter().chain(&LIFE_RULES);
+        let rules = rules.filter(|(name, _)| !NOT_WITH_JOURNAL.contains(name));
+        found.extend(rules.filter_map(|rule| broken(&life, &plan, rule)));
+    }
+    found
 }
 
 /// The driver and the shard agree about every connection at every call, requests are well formed,

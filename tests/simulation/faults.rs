@@ -117,6 +117,21 @@ pub struct Plan {
     pub isolation: Isolation,
     /// Dead letters that a webhook keeps.
     pub dead: DeadLimits,
+    /// How the journal behaves, if there is one.
+    pub journal: Option<JournalPlan>,
+}
+
+/// How a journal behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalPlan {
+    /// Longest time until what was handed over is written.
+    pub write_us: u64,
+    /// Longest time until a fetch is read, and then until it is answered.
+    pub fetch_us: u64,
+    /// Fetches may bring only a part, or nothing.
+    pub partial: bool,
+    /// How many of a thousand events somebody waits for.
+    pub waiters: u64,
 }
 
 impl Plan {
@@ -153,6 +168,7 @@ impl Plan {
                 letters_max: dice.pick(&[0, 2, 1000, 1000]),
                 ..DeadLimits::default()
             },
+            journal: None,
         }
     }
 
@@ -180,7 +196,14 @@ impl Plan {
             write_us: None,
             isolation: no_isolation(),
             dead: DeadLimits::default(),
+            journal: None,
         }
+    }
+}
+
+impl Default for JournalPlan {
+    fn default() -> Self {
+        JournalPlan { write_us: 300, fetch_us: 300, partial: false, waiters: 1000 }
     }
 }
 

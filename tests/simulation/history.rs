@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default, Clone)]
 pub struct History {
     pub entries: Vec<Entry>,
+    /// Workers of the first life.
+    pub shards_at_first: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -133,6 +135,75 @@ pub enum Happening {
     Broken {
         message: String,
     },
+    /// A shard and its journal have told each other something.
+    Journal {
+        shard: usize,
+        note: Note,
+    },
+    /// The engine is gone. What the journal has unfinished is left.
+    Crashed {
+        left: Vec<LeftOver>,
+        /// It had ended in good order.
+        orderly: bool,
+    },
+    /// The engine starts again.
+    Restarted {
+        shards: usize,
+        life: u64,
+    },
+    /// In the end: what the journal has unfinished, and the dead letters of the webhooks that are.
+    JournalEnd {
+        left: Vec<LeftOver>,
+        letters: Vec<(u32, u64)>,
+        unread: u64,
+    },
+}
+
+/// What a shard and its journal tell each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// An event is written down.
+    Event {
+        event: u32,
+        key: u32,
+        id: u64,
+        webhooks: Vec<u32>,
+        /// Of these, those whose deliveries are in the journal only.
+        spilled: Vec<u32>,
+    },
+    /// A delivery is finished, and how.
+    Finished { webhook: u32, id: u64, finish: u16 },
+    /// So many attempts were made.
+    Attempts { webhook: u32, id: u64, attempts: u16 },
+    /// A delivery is a dead letter.
+    Dead { webhook: u32, id: u64 },
+    /// Deliveries could not be written that are nowhere else.
+    Lost { webhook: u32, ids: Vec<u64> },
+    /// Events could not be written: they are in memory, if anywhere.
+    Refused { ids: Vec<u64> },
+    /// Whoever waited for an event was told.
+    Answered { event: u32, kept: bool },
+    /// A fetch is answered.
+    Fetched { webhook: u32, deliveries: Vec<FetchedOne>, end: bool },
+}
+
+/// A delivery that was fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchedOne {
+    pub id: u64,
+    pub attempts: u16,
+    pub dead: bool,
+    /// An earlier life of the engine has left it.
+    pub earlier: bool,
+}
+
+/// A delivery that the journal has unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOver {
+    pub webhook: u32,
+    pub id: u64,
+    pub attempts: u16,
+    pub dead: bool,
 }
 
 /// A webhook that wants an event.
@@ -168,6 +239,9 @@ pub struct Terms {
     /// 1970 until which it signs.
     pub secrets: [Option<(u32, u64)>; 3],
     pub sequence: bool,
+    pub coalesce: bool,
+    /// Full, it drops the oldest.
+    pub drops_oldest: bool,
 }
 
 /// Names a request: which webhook, which event id (its counting part).
@@ -419,6 +493,23 @@ impl History {
             _ => None,
         });
         wishes.collect()
+    }
+
+    /// The lives of the engine, each with its number of workers. The last one has `shards`.
+    pub fn lives(&self, shards: usize) -> Vec<(usize, History)> {
+        let starts = self.entries.iter().enumerate().filter_map(|(at, entry)| match entry.what {
+            Happening::Restarted { shards, .. } => Some((at, shards)),
+            _ => None,
+        });
+        let mut starts: Vec<(usize, usize)> = starts.collect();
+        let first = if starts.is_empty() { shards } else { self.shards_at_first };
+        starts.insert(0, (0, first));
+        let ends = starts[1..].iter().map(|(at, _)| *at).chain([self.entries.len()]);
+        let lives = starts.iter().zip(ends).map(|(&(from, shards), upto)| {
+            let entries = self.entries[from..upto].to_vec();
+            (shards, History { entries, shards_at_first: self.shards_at_first })
+        });
+        lives.collect()
     }
 
     /// The last entries, one a line.

@@ -1,5 +1,6 @@
 //! What callers do: events, and changes of the webhooks.
 
+use super::durable;
 use super::faults;
 use super::history::{Happening, Terms, Wanted};
 use super::secrets;
@@ -26,7 +27,7 @@ pub struct Life {
     /// The number of the newest secret that it ever had.
     pub secrets_made: u32,
     pub deleted: bool,
-    settings: Settings,
+    pub settings: Settings,
     endpoint: usize,
     revision: u32,
     since: u64,
@@ -202,6 +203,50 @@ impl World {
 
     /// A snapshot is out: the workers hear of it some time later.
     fn published(&mut self) {
+        self.look_at_webhooks();
+        for shard in 0..self.seats.len() {
+            self.take_in_soon(shard);
+        }
+    }
+
+    /// The webhooks of a new start of the engine, all that are not deleted with the numbers that
+    /// they had. Those that are gone leave their numbers unused.
+    pub fn restore_webhooks(&mut self) {
+        let now_us = WALL_START_US + self.now;
+        for webhook in 0..self.lives.len() {
+            let life = &mut self.lives[webhook];
+            let name = if life.deleted { "gone" } else { life.name.as_str() };
+            let settings = life.settings.clone();
+            self.registry.create(name, settings, now_us).expect("it was acceptable before");
+            let made = self.registry.get(name).expect("just made").definition;
+            assert_eq!(made.number, webhook as u64 + 1);
+            life.ledger = made.ledger.clone();
+            life.since = self.registry.published().generation();
+            life.attempts_seen = vec![0; self.plan.shards];
+            if life.deleted {
+                self.registry.delete(name).expect("just made");
+            }
+        }
+        self.look_at_webhooks();
+    }
+
+    /// A shard knows the webhooks from its start on.
+    pub fn note_learned(&mut self, shard: usize) {
+        let view = self.view.clone();
+        for row in &view.rows {
+            let terms = Terms { window: self.window_of(shard, row), ..row.terms };
+            self.note(Happening::Learned { shard, webhook: row.webhook, terms });
+        }
+        self.note(Happening::TookOver { shard });
+    }
+
+    fn window_of(&self, shard: usize, row: &ViewRow) -> u32 {
+        let (worker, workers) = (shard as u32, self.seats.len() as u32);
+        let extra = u32::from(worker < row.concurrency % workers);
+        (row.concurrency / workers + extra).max(1)
+    }
+
+    fn look_at_webhooks(&mut self) {
         let rows = self.by_name.values().map(|&webhook| {
             let life = &self.lives[webhook as usize];
             ViewRow {
@@ -225,17 +270,16 @@ impl World {
                     final_status: life.settings.final_statuses.first().copied(),
                     rate: life.settings.rate,
                     adaptive: life.settings.adaptive,
+                    coalesce: life.settings.coalesce,
+                    drops_oldest: life.settings.on_full == OnFull::DropOldest,
                 },
             }
         });
         let generation = self.registry.published().generation();
         self.view = Rc::new(View { generation, rows: rows.collect() });
-        for shard in 0..self.seats.len() {
-            self.take_in_soon(shard);
-        }
     }
 
-    fn take_in_soon(&mut self, shard: usize) {
+    pub fn take_in_soon(&mut self, shard: usize) {
         let wait_us = self.dice.pick(&[0, 1, 20, 500]);
         self.later(wait_us, Todo::TakeIn { shard });
     }
@@ -258,7 +302,7 @@ impl World {
             generation: snapshot.generation,
             may_drop: some_full,
             timestamp_us: WALL_START_US + self.now,
-            waiter: 0,
+            waiter: self.next_waiter(),
         };
         let event = EventRef {
             event: WebhookEvent::Set,
@@ -276,6 +320,10 @@ impl World {
 
     /// A worker takes over the newest snapshot and takes in what is in its inbox.
     pub fn take_in(&mut self, shard: usize) {
+        if !self.look_at_journal(shard) {
+            // It has no room for events now, and will ring.
+            return;
+        }
         self.take_over(shard, self.view.generation);
         while let Some(packed) = self.seats[shard].inbox.pop_front() {
             self.take_over(shard, packed::generation(&packed));
@@ -283,9 +331,12 @@ impl World {
             if !lost {
                 let before = self.coalesced(shard);
                 self.with_shard(shard, Why::Other, |shard, now| shard.handle_event(now, &packed));
-                self.note_coalesced(shard, &before, &packed);
+                if self.store.is_none() {
+                    self.note_coalesced(shard, &before, &packed);
+                }
             }
         }
+        self.look_at_journal(shard);
         if self.dice.chance(100) {
             self.want_checkpoint();
         }
@@ -322,10 +373,7 @@ impl World {
             if known.is_none_or(|known| {
                 known.terms != row.terms || known.concurrency != row.concurrency
             }) {
-                let (worker, workers) = (shard as u32, self.seats.len() as u32);
-                let extra = u32::from(worker < row.concurrency % workers);
-                let window = (row.concurrency / workers + extra).max(1);
-                let terms = Terms { window, ..row.terms };
+                let terms = Terms { window: self.window_of(shard, row), ..row.terms };
                 self.note(Happening::Learned { shard, webhook: row.webhook, terms });
             }
         }
@@ -366,6 +414,7 @@ impl World {
             text.strip_prefix(prefix).and_then(|rest| rest.parse().ok()).expect("made here")
         };
         let (event, key) = (number(&text(value), "event-"), number(&key_text, "key:"));
+        self.taking_in = event;
         if !wanted.is_empty() {
             self.note(Happening::Accepted { shard, event, key, wanted });
         }
@@ -396,6 +445,9 @@ impl World {
 
     pub fn draw_order(&mut self) -> Order {
         let endpoint = self.dice.below(self.plan.endpoints);
+        // With full queues the world could not tell what is dropped from what gives way.
+        let coalesce = self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600);
+        let (on_full, ordered) = durable::draw_policies(self, coalesce);
         let batch = self.draw_batch();
         let structured = Format::CloudEventsStructured;
         let (other, sequence) = match batch {
@@ -411,10 +463,9 @@ impl World {
             timeout_ms: self.dice.pick(&[5, 50, 500, 2000]),
             concurrency: self.dice.pick(&[1, 2, 3, 8, 64]),
             pipeline: if self.plan.pipelined { self.dice.pick(&[1, 2, 4, 16]) } else { 1 },
-            on_full: OnFull::Reject,
-            // With full queues the world could not tell what is dropped from what gives way.
-            coalesce: self.plan.coalesces && !self.plan.faults.overload && self.dice.chance(600),
-            ordered: true,
+            on_full,
+            coalesce,
+            ordered,
             signed: self.dice.chance(300),
             format,
             sequence,
@@ -465,7 +516,7 @@ impl World {
                     settings.timeout_ms = order.timeout_ms;
                     settings.pipeline = order.pipeline;
                     set_batch(settings, order.batch);
-                    settings.coalesce = order.coalesce;
+                    settings.coalesce = order.coalesce && settings.ordered;
                     settings.format = order.format;
                     settings.sequence = order.sequence;
                     settings.final_statuses = order.final_status.into_iter().collect();

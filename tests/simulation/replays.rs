@@ -1,7 +1,7 @@
 //! Dead letters that are sent again, and events that wait while their webhook is disabled.
 
 use super::history::{Happening, RequestName};
-use super::world::{Mischief, Todo, Why, World};
+use super::world::{Mischief, Todo, Why, World, id_number};
 use ferrite::core::ledger::{Ledger, WebhookStatus};
 use ferrite::core::replay::{EventKeeper, KeptEvent, Place, Replay, Selection, Which, divide};
 use std::sync::{Arc, Mutex};
@@ -84,7 +84,8 @@ impl World {
     /// What `WEBHOOK.DEAD name CLEAR` does.
     pub fn clear_dead(&mut self, webhook: u32) {
         self.note(Happening::Cleared { webhook });
-        self.lives[webhook as usize].ledger.dead().clear();
+        let places = self.lives[webhook as usize].ledger.dead().clear();
+        self.tell_cleared(webhook, &places);
     }
 
     /// Moves what a shard has taken up into the history.
@@ -104,10 +105,12 @@ impl World {
             let number = |text: Option<&str>, prefix: &str| -> u32 {
                 text.and_then(|text| text.strip_prefix(prefix)?.parse().ok()).expect("made here")
             };
-            let name = RequestName { webhook, id: event.id.sequence };
+            let name = RequestName { webhook, id: id_number(event.id) };
             let key = number(body["key"].as_str(), "key:");
             let event = number(body["data"]["value"].as_str(), "event-");
             self.note(Happening::Replayed { shard, name, event, key });
+            // With a journal, its acks say so.
+            let coalesced_then = if self.store.is_some() { *coalesced } else { coalesced_then };
             for _ in *coalesced..coalesced_then {
                 self.note(Happening::Coalesced { shard, webhook, key });
             }

@@ -2,6 +2,7 @@
 
 use super::checkers;
 use super::dice::Dice;
+use super::durable;
 use super::faults::Plan;
 use super::history::{Happening, History};
 use super::world::{Todo, World};
@@ -14,14 +15,22 @@ const LAST_BAD_ANSWER_US: u64 = 3_000_000;
 
 /// Runs a seed and checks every rule; gives the number of requests that were sent.
 pub fn check_seed(seed: u64) -> u64 {
-    let mut world = world_of(seed);
+    check(world_of(seed), "one_seed")
+}
+
+/// As [`check_seed`], of an engine that keeps a journal.
+pub fn check_durable_seed(seed: u64) -> u64 {
+    check(durable::world_of(seed), "one_durable_seed")
+}
+
+fn check(mut world: World, test: &str) -> u64 {
     let ended = catch_unwind(AssertUnwindSafe(|| run(&mut world)));
     let violations = match &ended {
         Ok(()) => checkers::violations(&world.history, &world.plan),
         Err(_) => Vec::new(),
     };
     if ended.is_err() || !violations.is_empty() {
-        fail(&world, ended.is_err(), &violations);
+        fail(&world, ended.is_err(), &violations, test);
     }
     let sent = |happening: &Happening| matches!(happening, Happening::Sent(_));
     world.history.entries.iter().filter(|entry| sent(&entry.what)).count() as u64
@@ -34,7 +43,14 @@ pub fn history_of(seed: u64) -> History {
     world.history
 }
 
-fn fail(world: &World, panicked: bool, violations: &[(&str, String)]) -> ! {
+/// As [`history_of`], of an engine that keeps a journal.
+pub fn durable_history_of(seed: u64) -> History {
+    let mut world = durable::world_of(seed);
+    run(&mut world);
+    world.history
+}
+
+fn fail(world: &World, panicked: bool, violations: &[(&str, String)], test: &str) -> ! {
     let mut text = format!(
         "\nseed {} fails\nfaults: {}\nplan: {:?}\n",
         world.plan.seed,
@@ -55,9 +71,10 @@ fn fail(world: &World, panicked: bool, violations: &[(&str, String)]) -> ! {
     if let Some(time) = times.min() {
         history.entries.retain(|entry| entry.at <= time);
     }
-    text += &history.tail(TAIL_LINES);
+    let lines = std::env::var("SIMULATION_TAIL").ok().and_then(|lines| lines.parse().ok());
+    text += &history.tail(lines.unwrap_or(TAIL_LINES));
     let seed = world.plan.seed;
-    panic!("{text}run it again: SIMULATION_SEED={seed} cargo test --test simulation one_seed\n");
+    panic!("{text}run it again: SIMULATION_SEED={seed} cargo test --test simulation {test}\n");
 }
 
 fn world_of(seed: u64) -> World {
@@ -72,6 +89,9 @@ fn run(world: &mut World) {
         world.create(&format!("hook-{number}"), order);
     }
     schedule(world);
+    if world.store.is_some() {
+        durable::schedule(world);
+    }
     world.run_for(world.plan.duration_us);
     world.heal();
     // What was under way may still be answered 410; it has timed out by then.

@@ -7,12 +7,16 @@ use super::dice::Dice;
 use super::endpoints::Script;
 use super::faults::Plan;
 use super::history::{Happening, History, RequestName};
+use super::journal::SharedStore;
 use super::links::Link;
 use super::operations::{Life, View};
 use super::replays::Taken;
 use ferrite::base::hash::KeyHasher;
+use ferrite::base::id::EventId;
 use ferrite::base::time::{Now, Tick};
+use ferrite::core::dead_letters::KeptPlace;
 use ferrite::core::failure::Failure;
+use ferrite::core::journal::Fetched;
 use ferrite::core::replay::Replay;
 use ferrite::core::shard::{Closed, ConnectionId, Shard, ShardConfig, Shared};
 use ferrite::registry::{Registry, RegistryConfig};
@@ -91,6 +95,31 @@ pub enum Todo {
         number: usize,
     },
     Heal,
+    /// The journal writes what a worker has handed over.
+    JournalWrite {
+        worker: usize,
+    },
+    /// The journal's fetcher does its next piece of work.
+    JournalRead,
+    /// What was fetched reaches its worker.
+    Fetched {
+        shard: usize,
+    },
+    /// The journal changes its mood.
+    Mood {
+        mood: super::lives::Mood,
+        begins: bool,
+    },
+    /// Dead letters were cleared: a worker hears of it.
+    LettersCleared {
+        shard: usize,
+        number: u64,
+        places: Vec<KeptPlace>,
+    },
+    /// The engine ends, and starts anew.
+    Crash {
+        orderly: bool,
+    },
 }
 
 /// Why the driver calls a shard: what the shard may do depends on it.
@@ -130,6 +159,8 @@ pub struct Seat {
     pub view: Rc<View>,
     /// Links by the connection's index.
     pub links: Vec<Option<u32>>,
+    /// What was fetched, on its way.
+    pub fetched: VecDeque<Fetched>,
 }
 
 /// An endpoint's place.
@@ -173,49 +204,77 @@ pub struct World {
     pub batches: BTreeMap<RequestName, Vec<u32>>,
     pub steps: u64,
     checkpoint_wanted: bool,
-    queue: BTreeMap<(u64, u64), Todo>,
+    pub queue: BTreeMap<(u64, u64), Todo>,
     queued: u64,
     timeouts_at_once: u32,
     /// What was taken for replays and is not in the history yet.
     pub taken: Taken,
     /// Replays on their way to their workers.
     pub replays: Vec<Option<(usize, Replay)>>,
+    /// Where the shards write down what they do.
+    pub store: Option<SharedStore>,
+    /// Names this start of the engine.
+    pub boot: u64,
+    /// The events that somebody waits for.
+    pub waiters: BTreeMap<u32, u32>,
+    /// The event that is being taken in.
+    pub taking_in: u32,
+}
+
+impl Seat {
+    pub fn of(shard: Shard, view: &Rc<View>) -> Seat {
+        Seat {
+            shard: Some(shard),
+            inbox: VecDeque::new(),
+            view: view.clone(),
+            links: Vec::new(),
+            fetched: VecDeque::new(),
+        }
+    }
+}
+
+pub fn registry_for(plan: &Plan) -> Registry {
+    Registry::new(RegistryConfig {
+        webhooks_max: 1000,
+        pending_max: plan.pending_max,
+        batch_size_max: 100,
+        workers: plan.shards,
+        tls_profiles: Default::default(),
+        addresses: Arc::default(),
+        proxy: None,
+        dead: plan.dead,
+        keeper: None,
+    })
+    .expect("a registry without webhooks")
+}
+
+pub fn shard_config(plan: &Plan, worker: usize, boot: u64, seed: u64) -> ShardConfig {
+    ShardConfig {
+        worker,
+        workers: plan.shards,
+        boot,
+        seed,
+        endpoint_connections_max: plan.endpoint_connections_max,
+        connections_max: plan.connections_max,
+        idle_timeout_ms: plan.idle_timeout_ms,
+        isolation: plan.isolation,
+    }
+}
+
+/// An id as one number: which life of the engine, and its counting part.
+pub fn id_number(id: EventId) -> u64 {
+    id.boot.wrapping_sub(BOOT) << 48 | id.sequence
 }
 
 impl World {
     pub fn new(plan: Plan, mut dice: Dice) -> World {
-        let registry = Registry::new(RegistryConfig {
-            webhooks_max: 1000,
-            pending_max: plan.pending_max,
-            batch_size_max: 100,
-            workers: plan.shards,
-            tls_profiles: Default::default(),
-            addresses: Arc::default(),
-            proxy: None,
-            dead: plan.dead,
-            keeper: None,
-        })
-        .expect("a registry without webhooks");
+        let registry = registry_for(&plan);
         let shared = Arc::new(Shared::new(plan.shards));
         let view = Rc::new(View::default());
         let seats = (0..plan.shards).map(|worker| {
-            let config = ShardConfig {
-                worker,
-                workers: plan.shards,
-                boot: BOOT,
-                seed: dice.number(),
-                endpoint_connections_max: plan.endpoint_connections_max,
-                connections_max: plan.connections_max,
-                idle_timeout_ms: plan.idle_timeout_ms,
-                isolation: plan.isolation,
-            };
+            let config = shard_config(&plan, worker, BOOT, dice.number());
             let shard = Shard::new(config, shared.clone(), registry.published().load_full());
-            Seat {
-                shard: Some(shard),
-                inbox: VecDeque::new(),
-                view: view.clone(),
-                links: Vec::new(),
-            }
+            Seat::of(shard, &view)
         });
         let seats = seats.collect();
         let endpoints = (0..plan.endpoints).map(|_| Seated::default()).collect();
@@ -232,7 +291,7 @@ impl World {
             lives: Vec::new(),
             by_name: BTreeMap::new(),
             view,
-            history: History::default(),
+            history: History { shards_at_first: plan.shards, ..History::default() },
             call: 0,
             healed: false,
             mischief: Mischief::None,
@@ -249,6 +308,10 @@ impl World {
             timeouts_at_once: 0,
             taken: Taken::default(),
             replays: Vec::new(),
+            store: None,
+            boot: BOOT,
+            waiters: BTreeMap::new(),
+            taking_in: 0,
             plan,
         }
     }
@@ -280,9 +343,11 @@ impl World {
     ) -> T {
         self.call += 1;
         let now = self.clocks();
+        self.tell_time();
         let result = act(self.shard(shard), now);
         self.note_replayed(shard);
         self.note_attempts(shard);
+        self.note_journal();
         while let Some(action) = self.shard(shard).poll_action() {
             self.perform(shard, why, action);
         }
@@ -385,6 +450,14 @@ impl World {
             Todo::Breakdown { shard } => self.break_down(shard),
             Todo::Replay { number } => self.begin_replay(number),
             Todo::Heal => self.heal(),
+            Todo::JournalWrite { worker } => self.journal_writes(worker),
+            Todo::JournalRead => self.journal_reads(),
+            Todo::Fetched { shard } => self.take_up_fetched(shard),
+            Todo::Mood { mood, begins } => self.change_mood(mood, begins),
+            Todo::LettersCleared { shard, number, places } => {
+                self.letters_cleared(shard, number, &places);
+            }
+            Todo::Crash { orderly } => self.crash(orderly),
         }
     }
 
@@ -393,7 +466,7 @@ impl World {
         self.checkpoint_wanted = true;
     }
 
-    fn rest_if_wanted(&mut self) {
+    pub fn rest_if_wanted(&mut self) {
         if std::mem::take(&mut self.checkpoint_wanted) {
             self.checkpoint();
         }
@@ -410,12 +483,16 @@ impl World {
         let until = self.now + DRAIN_US_MAX;
         loop {
             let pending: usize = (0..self.seats.len()).map(|shard| self.pending(shard)).sum();
+            let pending = pending + self.pending_in_journal();
             if pending == 0 {
                 break;
             }
             if !self.step(until) {
                 self.checkpoint();
-                self.broken(format!("{pending} deliveries are still pending long after healing"));
+                let where_to = self.where_pending();
+                self.broken(format!(
+                    "{pending} deliveries are still pending long after healing: {where_to}"
+                ));
                 return;
             }
         }
@@ -426,6 +503,7 @@ impl World {
         let links_open = self.links.iter().filter(|link| link.is_open()).count();
         let deliveries_pending = (0..self.seats.len()).map(|shard| self.pending(shard)).sum();
         let timers_left = self.next_timeout().iter().count();
+        self.note_journal_end();
         self.note(Happening::Settled { links_open, deliveries_pending, timers_left });
     }
 

@@ -3,7 +3,8 @@
 use super::history::{CarriedEvent, Happening, RequestName, Sent};
 use super::links::{Assigned, Carried, State};
 use super::request;
-use super::world::{BOOT, Mischief, Todo, Why, World};
+use super::world::{BOOT, Mischief, Todo, Why, World, id_number};
+use ferrite::base::id::EventId;
 use ferrite::base::limits;
 use ferrite::core::shard::Closed;
 
@@ -186,10 +187,16 @@ impl World {
     }
 }
 
-/// The counting part of an id.
+/// An id, as one number.
 fn id_of(text: &str, prefix: &str) -> Result<u64, &'static str> {
-    let hex = text.strip_prefix(&format!("{prefix}{BOOT:016x}")).ok_or("another boot's id")?;
-    u64::from_str_radix(hex, 16).map_err(|_| "the id is not hex")
+    let hex = text.strip_prefix(prefix).filter(|hex| hex.len() > 16).ok_or("not an id")?;
+    let number = |hex| u64::from_str_radix(hex, 16).map_err(|_| "the id is not hex");
+    let id = EventId { boot: number(&hex[..16])?, sequence: number(&hex[16..])? };
+    // More starts than that no run has.
+    match id.boot.checked_sub(BOOT) {
+        Some(0..100) => Ok(id_number(id)),
+        _ => Err("another boot's id"),
+    }
 }
 
 fn read_event(event: &request::Event) -> Result<CarriedEvent, &'static str> {

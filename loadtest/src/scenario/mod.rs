@@ -7,6 +7,8 @@
 //! | `chaos` | receivers that reset, stall and are killed |
 //! | `trial` | a run against receivers that write histories, judged by `verify` |
 //! | `process` | a receiver that can be held still and killed |
+//! | `killed_server`, `writers` | a server that is killed under load, and its clients |
+//! | `server_process` | a server that can be killed and started again |
 //! | `judge`, `samples` | when numbers are flat or alike, and the numbers |
 //! | `outcome` | tables, files, exit codes |
 
@@ -14,11 +16,14 @@ pub mod chaos;
 mod condition;
 pub mod isolation;
 mod judge;
+mod killed_server;
 mod outcome;
 mod process;
 mod samples;
+mod server_process;
 pub mod soak;
 mod trial;
+mod writers;
 
 pub use outcome::Outcome;
 

@@ -256,6 +256,16 @@ impl Shard {
         }
     }
 
+    /// What was written down outside of the intake is handed over in time, too.
+    pub(super) fn flush_soon(&mut self, now: Tick) {
+        if let Some(keeping) = &self.journal
+            && !keeping.flush_is_due
+            && keeping.journal.urgency() != Urgency::Nothing
+        {
+            self.flush_later(now);
+        }
+    }
+
     fn flush_later(&mut self, now: Tick) {
         if let Some(keeping) = &mut self.journal
             && !std::mem::replace(&mut keeping.flush_is_due, true)

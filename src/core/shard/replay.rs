@@ -114,11 +114,12 @@ impl Shard {
         // Its place among the others is the one of an event that is triggered now.
         let order = self.next_id().sequence;
         let key = LaneKey::new(slot, if ordered { event.key_hash } else { spread(order) });
-        if coalesces && self.newest_of(key).is_some_and(|newest| !self.is_newer(event.id, newest)) {
+        if coalesces && self.newest_of(key).is_some_and(|newest| !Self::is_newer(event.id, newest))
+        {
             self.count_coalesced(slot, CameFrom::Replay);
             let (id, target, worker) = (event.id, event.target, self.config.worker);
             self.ack_places(number, &[KeptPlace { id, target, worker }], Finish::Coalesced);
-            return;
+            return self.flush_soon(now);
         }
         let record = EventRecord::replayed(order, now, &event);
         let record = self.events.insert(record) as u32;
@@ -135,13 +136,10 @@ impl Shard {
         Some(self.events[event as usize].id(self.config.boot))
     }
 
-    /// Whether an event happened after another one of its key. Boots are not ordered; what happened
-    /// in this one is newer than everything that did not.
-    fn is_newer(&self, id: EventId, than: EventId) -> bool {
-        match id.boot == than.boot {
-            true => id.sequence > than.sequence,
-            false => than.boot != self.config.boot,
-        }
+    /// Whether an event happened after another one of its key. Those of several starts come together
+    /// only from a durable log, whose starts count upwards.
+    fn is_newer(id: EventId, than: EventId) -> bool {
+        (id.boot, id.sequence) > (than.boot, than.sequence)
     }
 
     /// Takes over the replays of a shard that broke down.

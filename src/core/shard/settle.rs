@@ -221,6 +221,9 @@ impl Shard {
             self.endpoints[webhook.endpoint].has_enough = false;
         }
         self.list_webhook(slot);
+        if self.journal.is_some() {
+            self.flush_soon(now.tick);
+        }
     }
 
     /// What becomes of a load after an attempt, with `before` counted before.

@@ -3,13 +3,13 @@
 //! What earlier starts have left is read once, in order, for all webhooks and workers together. A
 //! webhook that takes up its deliveries more slowly than they are read goes on by itself from
 //! where it is; so does each webhook when all was read. A webhook that begins to lag later is read
-//! from the segment on that was written to then.
+//! from where the log ended then.
 
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::id::EventId;
 use crate::core::journal::{Fetch, Fetched, StoredDelivery, StoredEvent};
 use crate::io::worker::{Control, WorkerShared};
-use crate::log::{LogError, LogReader, Scan};
+use crate::log::{LogError, LogReader, Position, Scan};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -36,8 +36,8 @@ pub(super) enum Request {
         webhook: u64,
         /// The event that it begins with.
         first: EventId,
-        /// That event is in this segment or behind.
-        segment: u64,
+        /// That event is behind this.
+        behind: Position,
     },
     /// Deliveries, please.
     Fetch {
@@ -117,8 +117,8 @@ impl Fetcher {
                 false => requests.try_recv(),
             };
             match request {
-                Ok(Request::Begin { worker, webhook, first, segment }) => {
-                    let scan = Some(self.reader.scan_in(segment, webhook));
+                Ok(Request::Begin { worker, webhook, first, behind }) => {
+                    let scan = Some(self.reader.scan_behind(behind, webhook));
                     let cursor = Cursor { scan, first: Some(first), ..Cursor::default() };
                     self.forget((worker, webhook));
                     self.cursors.insert((worker, webhook), cursor);

@@ -1,9 +1,12 @@
 //! DEL-1: the counters add up exactly, and every end of an exchange is accounted for once.
 
 use super::super::faults::Plan;
-use super::super::history::{Attempt, Checkpoint, End, Ended, Entry, Happening, History, Row};
+use super::super::history::{
+    Attempt, Checkpoint, End, Ended, Entry, Happening, History, Note, Row,
+};
 use super::at;
 use ferrite::core::failure::Failure;
+use ferrite::core::journal::Finish;
 use ferrite::core::ledger::{DeliveryOutcome, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +23,7 @@ struct Books {
     attempts: u64,
     failed_attempts: u64,
     replayed: u64,
+    spilled: u64,
 }
 
 impl Books {
@@ -35,6 +39,7 @@ impl Books {
             attempts: tally.attempts,
             failed_attempts: tally.failed_attempts,
             replayed: tally.replayed,
+            spilled: tally.spilled,
         }
     }
 
@@ -55,6 +60,7 @@ impl Books {
             attempts: self.attempts + other.attempts,
             failed_attempts: self.failed_attempts + other.failed_attempts,
             replayed: self.replayed + other.replayed,
+            spilled: self.spilled + other.spilled,
         }
     }
 }
@@ -72,6 +78,8 @@ struct Ledgers {
     /// Shards that may have taken back more than the driver knows: connections were closed that
     /// carried requests of a deleted webhook, and with them requests that it never learned of.
     vague: BTreeSet<usize>,
+    /// The webhooks that each shard has.
+    known: BTreeSet<(u32, usize)>,
 }
 
 impl Ledgers {
@@ -96,7 +104,8 @@ impl Ledgers {
             }) => {
                 *self.resent.entry(*shard).or_default() += 1;
             }
-            Happening::Learned { shard, terms, .. } => {
+            Happening::Learned { shard, webhook, terms } => {
+                self.known.insert((*webhook, *shard));
                 // Only connections that carry several requests lose others with a deleted
                 // webhook's.
                 if terms.pipeline > 1 {
@@ -132,6 +141,51 @@ impl Ledgers {
                 }
                 let books = self.books.entry((*webhook, *shard)).or_default();
                 books.cancelled += std::mem::take(&mut books.pending);
+                books.spilled = 0;
+                self.known.remove(&(*webhook, *shard));
+            }
+            Happening::Journal { shard, note } => self.follow_journal(*shard, note),
+            _ => {}
+        }
+    }
+
+    fn follow_journal(&mut self, shard: usize, note: &Note) {
+        if let Note::Event { spilled, .. } = note {
+            for webhook in spilled {
+                self.books.entry((*webhook, shard)).or_default().spilled += 1;
+            }
+        }
+        let (Note::Finished { webhook, .. }
+        | Note::Lost { webhook, .. }
+        | Note::Fetched { webhook, .. }) = note
+        else {
+            return;
+        };
+        if !self.known.contains(&(*webhook, shard)) {
+            return;
+        }
+        let books = self.books.entry((*webhook, shard)).or_default();
+        match note {
+            Note::Finished { finish, .. } if *finish == Finish::Dropped as u16 => {
+                (books.dropped, books.pending) = (books.dropped + 1, books.pending.wrapping_sub(1));
+            }
+            Note::Finished { finish, .. } if *finish == Finish::Coalesced as u16 => {
+                (books.coalesced, books.pending) =
+                    (books.coalesced + 1, books.pending.wrapping_sub(1));
+            }
+            Note::Lost { ids, .. } => {
+                let lost = ids.len() as u64;
+                books.dropped += lost;
+                (books.pending, books.spilled) =
+                    (books.pending.wrapping_sub(lost), books.spilled.wrapping_sub(lost));
+            }
+            Note::Fetched { deliveries, .. } => {
+                let earlier = deliveries.iter().filter(|one| one.earlier);
+                let unfinished = earlier.filter(|one| !one.dead).count() as u64;
+                books.triggered += unfinished;
+                books.pending += unfinished;
+                let own = deliveries.iter().filter(|one| !one.earlier).count() as u64;
+                books.spilled = books.spilled.wrapping_sub(own);
             }
             _ => {}
         }
@@ -274,6 +328,7 @@ pub fn tests(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Salvaged { shard } => {
                 broke_down.insert(*shard);
             }
+            Happening::Crashed { .. } => asked.clear(),
             _ => {}
         }
     }

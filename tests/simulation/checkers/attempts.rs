@@ -2,7 +2,8 @@
 
 use super::super::faults::Plan;
 use super::super::history::{
-    Attempt, CarriedEvent, End, Entry, Form, Happening, History, RequestName, Sent, Terms,
+    Attempt, CarriedEvent, End, Entry, Form, Happening, History, Note, Numbers, RequestName, Sent,
+    Terms,
 };
 use super::at;
 use ferrite::core::http::response::DeliveryWish;
@@ -65,6 +66,13 @@ pub fn attempts(history: &History, _: &Plan) -> Result<(), String> {
             // It has all its attempts again.
             Happening::Replayed { name, .. } => {
                 counts.remove(name);
+                Ok(())
+            }
+            Happening::Journal { note: Note::Fetched { webhook, deliveries, .. }, .. } => {
+                for one in deliveries {
+                    let name = RequestName { webhook: *webhook, id: one.id };
+                    counts.insert(name, u32::from(one.attempts));
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -286,6 +294,7 @@ pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
     let mut forms: BTreeMap<RequestName, Form> = BTreeMap::new();
     let mut signatures: BTreeMap<(RequestName, Option<u32>), Option<String>> = BTreeMap::new();
     let mut ids: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut numbers: BTreeMap<RequestName, Option<Numbers>> = BTreeMap::new();
     for entry in &history.entries {
         known.follow(entry);
         let Happening::Sent(sent) = &entry.what else { continue };
@@ -294,6 +303,9 @@ pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
             || *forms.entry(sent.name).or_insert(sent.form) != sent.form
         {
             return Err(at(entry.at, &format!("the body or event of an id changed: {sent:?}")));
+        }
+        if *numbers.entry(sent.name).or_insert_with(|| sent.numbers.clone()) != sent.numbers {
+            return Err(at(entry.at, &format!("the numbers of an id changed: {sent:?}")));
         }
         // Another secret makes another signature; which one it must be says the rule "secrets".
         let signature = signatures.entry((sent.name, sent.signers.ferrite));

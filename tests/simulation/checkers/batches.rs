@@ -1,7 +1,7 @@
 //! What a batch may be.
 
 use super::super::faults::Plan;
-use super::super::history::{Happening, History, RequestName};
+use super::super::history::{Happening, History, Note, RequestName};
 use super::at;
 use super::attempts::disables;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,9 @@ pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
                 let most = wishes.sizes.last().copied().unwrap_or_default() as usize;
                 let wanted = match sent.is_batch {
                     true => sent.carried.len() <= most,
-                    false => wishes.alone,
+                    false => {
+                        wishes.alone || tried_alone.contains(&(sent.name.webhook, sent.name.id))
+                    }
                 };
                 let alone_before = sent.carried.iter().find(|carried| {
                     sent.is_batch && tried_alone.contains(&(sent.name.webhook, carried.id))
@@ -68,6 +70,11 @@ pub fn batches(history: &History, _: &Plan) -> Result<(), String> {
             Happening::Replayed { name, event, .. } => {
                 tried_alone.remove(&(name.webhook, name.id));
                 batch_of.remove(&(name.webhook, *event));
+            }
+            // In an earlier life.
+            Happening::Journal { note: Note::Fetched { webhook, deliveries, .. }, .. } => {
+                let tried = deliveries.iter().filter(|one| one.attempts > 0);
+                tried_alone.extend(tried.map(|one| (*webhook, one.id)));
             }
             Happening::Attempt(attempt) => {
                 let wish = said.get(&(entry.call, attempt.name)).copied();

@@ -42,6 +42,7 @@ pub fn numbers(history: &History, _: &Plan) -> Result<(), String> {
     let mut expected: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
     // Which webhook on which shard a stream is of.
     let mut streams: BTreeMap<String, (usize, u32)> = BTreeMap::new();
+    let mut life = 0;
     for entry in &history.entries {
         known.follow(entry);
         match &entry.what {
@@ -57,6 +58,9 @@ pub fn numbers(history: &History, _: &Plan) -> Result<(), String> {
                     }
                 }
             }
+            Happening::Restarted { life: number, .. } => life = *number,
+            // Numbered in an earlier life.
+            Happening::Sent(sent) if sent.name.id >> 48 != life => {}
             Happening::Sent(sent) => {
                 let numbers =
                     sent.event.and_then(|event| expected.get(&(sent.name.webhook, event)));

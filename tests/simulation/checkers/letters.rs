@@ -1,11 +1,11 @@
 //! What is given up is kept, within its bound, until it is replayed or cleared.
 
 use super::super::faults::Plan;
-use super::super::history::{Happening, History, RequestName};
+use super::super::history::{Happening, History, Note, RequestName};
 use super::at;
 use ferrite::core::dead_letters::DeadTally;
 use ferrite::core::ledger::DeliveryOutcome;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One webhook's dead letters, as the history has them.
 #[derive(Default)]
@@ -16,6 +16,14 @@ struct Letters {
 }
 
 impl Letters {
+    fn keep(&mut self, ids: &[u64], letters_max: usize) {
+        self.kept.extend(ids);
+        while self.kept.len() > letters_max {
+            self.kept.pop_front();
+            self.forgotten += 1;
+        }
+    }
+
     fn tally(&self) -> DeadTally {
         let (forgotten, cleared) = (self.forgotten, self.cleared);
         DeadTally { kept: self.kept.len() as u64, forgotten, cleared }
@@ -26,15 +34,26 @@ impl Letters {
 /// cleared, or forgotten because of the bound; only what is kept is replayed.
 pub fn letters(history: &History, plan: &Plan) -> Result<(), String> {
     let mut webhooks: BTreeMap<u32, Letters> = BTreeMap::new();
+    let mut known = BTreeSet::new();
     for entry in &history.entries {
         match &entry.what {
             Happening::Attempt(attempt) if attempt.outcome == DeliveryOutcome::Dead => {
                 let letters = webhooks.entry(attempt.name.webhook).or_default();
-                letters.kept.extend(&attempt.ids);
-                while letters.kept.len() > plan.dead.letters_max {
-                    letters.kept.pop_front();
-                    letters.forgotten += 1;
-                }
+                letters.keep(&attempt.ids, plan.dead.letters_max);
+            }
+            Happening::Deleted { shard, webhook } => {
+                known.remove(&(*shard, *webhook));
+            }
+            Happening::Learned { shard, webhook, .. } => {
+                known.insert((*shard, *webhook));
+            }
+            // Those of an earlier life are there again.
+            Happening::Journal { shard, note: Note::Fetched { webhook, deliveries, .. } }
+                if known.contains(&(*shard, *webhook)) =>
+            {
+                let dead = deliveries.iter().filter(|one| one.dead).map(|one| one.id);
+                let dead: Vec<u64> = dead.collect();
+                webhooks.entry(*webhook).or_default().keep(&dead, plan.dead.letters_max);
             }
             Happening::Replayed { name: RequestName { webhook, id }, .. } => {
                 let letters = webhooks.entry(*webhook).or_default();

@@ -1,7 +1,7 @@
 //! What is measured agrees with what happened.
 
 use super::super::faults::Plan;
-use super::super::history::{Attempt, Entry, Happening, History, Row};
+use super::super::history::{Attempt, Entry, Happening, History, Note, Row};
 use super::at;
 use super::attempts::disables;
 use ferrite::core::ledger::DeliveryOutcome;
@@ -70,6 +70,11 @@ pub fn measures(history: &History, _: &Plan) -> Result<(), String> {
             // It has all its attempts again.
             Happening::Replayed { name, .. } => {
                 measured.made.remove(&(name.webhook, name.id));
+            }
+            Happening::Journal { note: Note::Fetched { webhook, deliveries, .. }, .. } => {
+                for one in deliveries {
+                    measured.made.insert((*webhook, one.id), u32::from(one.attempts));
+                }
             }
             Happening::Attempt(attempt) => {
                 let wish = wishes.get(&(*call, attempt.name)).copied();

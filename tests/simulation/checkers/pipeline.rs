@@ -16,12 +16,13 @@ struct Line {
 }
 
 impl Line {
-    fn take(&mut self, sent: &Sent, pipeline: u32) -> Result<(), String> {
+    fn take(&mut self, sent: &Sent, pipeline: u32, ordered: bool) -> Result<(), String> {
         if self.pipeline != 0 && self.pipeline != pipeline {
             return Err(format!("made for {} at once, not {pipeline}: {sent:?}", self.pipeline));
         }
         self.pipeline = pipeline;
-        let lanes = sent.lanes();
+        // Without order, each event has a lane of its own.
+        let lanes = if ordered { sent.lanes() } else { BTreeSet::new() };
         let is_test = |sent: &Sent| (sent.name.webhook, sent.event.is_none());
         let clashes = |other: &&Sent| {
             !lanes.is_disjoint(&other.lanes())
@@ -59,7 +60,8 @@ pub fn pipeline(history: &History, _: &Plan) -> Result<(), String> {
                 // The shard need not have learned of a webhook to test it; that goes alone.
                 let terms = known.of(sent.shard, sent.name.webhook);
                 let pipeline = terms.map_or(1, |terms| terms.pipeline);
-                lines.entry(sent.link).or_default().take(sent, pipeline)
+                let ordered = terms.is_none_or(|terms| terms.ordered);
+                lines.entry(sent.link).or_default().take(sent, pipeline, ordered)
             }
             Happening::Answered { link, name, .. } => {
                 let line = lines.entry(*link).or_default();
