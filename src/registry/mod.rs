@@ -20,7 +20,7 @@ use crate::core::matcher::{Matcher, MatcherEntry};
 use crate::core::snapshot::{Definition, Published, Snapshot};
 use keeping::{Change, Kept};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Why a change was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -237,6 +237,18 @@ impl Registry {
     pub fn list(&self) -> Vec<(String, Webhook)> {
         let webhooks = self.lock();
         webhooks.by_name.iter().map(|(name, webhook)| (name.clone(), webhook.clone())).collect()
+    }
+
+    /// All webhooks, by name; `None` while another thread looks at them or changes them. In a copy
+    /// of the process that has one thread (`fork`), that thread may be gone.
+    pub fn try_list(&self) -> Option<Vec<(String, Webhook)>> {
+        let webhooks = match self.webhooks.try_lock() {
+            Ok(webhooks) => webhooks,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let copy = |(name, webhook): (&String, &Webhook)| (name.clone(), webhook.clone());
+        Some(webhooks.by_name.iter().map(copy).collect())
     }
 
     /// Makes a change, makes it durable and publishes it; a change that fails changes nothing.

@@ -22,6 +22,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether it is enabled when it is accepted.
+    pub fn is_enabled(&self) -> bool {
+        self.status.0 == WebhookStatus::Active
+    }
+
     pub(super) fn set_status(&mut self, status: WebhookStatus, now_us: u64) {
         if self.status.0 != status {
             self.status = (status, Some(now_us));

@@ -354,6 +354,12 @@ impl Engine {
         webhooks.into_iter().map(|(name, webhook)| info_of(name, &webhook)).collect()
     }
 
+    pub(super) fn definitions(&self) -> Option<Vec<super::WebhookDefinition>> {
+        let webhooks = self.registry().ok()?.try_list()?;
+        let definition = |(name, webhook)| super::WebhookDefinition::of(name, &webhook);
+        Some(webhooks.into_iter().map(definition).collect())
+    }
+
     pub(super) fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError> {
         Ok(info_of(name.to_owned(), &self.registry()?.get(name)?))
     }
@@ -388,6 +394,11 @@ impl Engine {
             }
         }
         stats
+    }
+
+    #[inline]
+    pub(super) fn wants(&self, event: super::WebhookEvent, key: &[u8]) -> bool {
+        self.published.as_ref().is_some_and(|published| published.load().wants(event, key))
     }
 
     #[inline]

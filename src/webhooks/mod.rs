@@ -7,6 +7,7 @@
 pub mod block_on;
 mod commit;
 mod config;
+mod definition;
 mod deliveries;
 mod durable;
 mod engine;
@@ -39,6 +40,8 @@ pub use commit::CommitGroup;
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
+#[doc(hidden)]
+pub use definition::WebhookDefinition;
 pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};

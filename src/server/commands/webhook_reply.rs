@@ -8,7 +8,7 @@ use crate::webhooks::{
 };
 
 /// Text that stands for an error in replies: its prefix tells clients what kind it is.
-pub(super) fn error_text(error: &WebhookError) -> String {
+pub(crate) fn error_text(error: &WebhookError) -> String {
     let prefix = match error {
         WebhookError::NotFound(_) => "NOWEBHOOK",
         WebhookError::Exists(_) => "WEBHOOKEXISTS",
