@@ -101,6 +101,7 @@ pub fn run(plan: &Plan, name: &str) -> Story {
             name: party.name.to_owned(),
             seen: party.receiver.seen(),
             dead: all_dead(number),
+            attempts_max: party.options.contains("RETRIES 1 ").then_some(2),
         })
         .collect();
     std::fs::remove_dir_all(&directory).unwrap();
