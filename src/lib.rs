@@ -12,6 +12,9 @@
 pub mod base;
 #[doc(hidden)]
 pub mod core;
+#[cfg(feature = "persistence")]
+#[doc(hidden)]
+pub mod definitions;
 #[doc(hidden)]
 pub mod inbox;
 #[doc(hidden)]

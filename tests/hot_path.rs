@@ -86,6 +86,9 @@ fn unwanted_events_allocate_nothing_and_are_never_handed_over() {
     let manager = manager(&receiver);
     let unwanted = event(b"user:1");
     assert_eq!(manager.offer(&unwanted, WhenFull::Refuse), Ok(Admission::Unmatched));
+    assert!(
+        !manager.wants(unwanted.event, unwanted.key) && manager.wants(unwanted.event, b"order:1")
+    );
     let rung = manager.engine_stats().doorbells_by_callers;
     let measured = allocation_counter::measure(|| {
         for _ in 0..EVENTS {

@@ -14,8 +14,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("io", &["base", "core", "inbox"]),
     ("registry", &["base", "core"]),
     ("log", &["base", "core"]),
+    ("definitions", &["base", "core", "registry"]),
     ("metrics", &["base", "core"]),
-    ("webhooks", &["base", "core", "inbox", "io", "registry", "metrics", "log"]),
+    ("webhooks", &["base", "core", "inbox", "io", "registry", "metrics", "log", "definitions"]),
     // Hosts use the public face; the words and formats that core defines are shared. The command
     // line looks at logs without an engine.
     ("server", &["webhooks", "core", "base", "log"]),

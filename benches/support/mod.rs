@@ -61,6 +61,7 @@ fn registry(secret: Option<&str>, retries: u32, batch: Option<u32>) -> Registry 
         addresses: Arc::default(),
         proxy: None,
         dead: Default::default(),
+        keeper: None,
     };
     let registry = Registry::new(config).unwrap();
     let settings = Settings {

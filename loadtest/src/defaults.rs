@@ -17,6 +17,7 @@ mod tests {
     #[test]
     fn every_command_has_defaults() {
         defaults::<crate::compare::Options>();
+        defaults::<crate::durability::Options>();
         defaults::<crate::idle::Options>();
         defaults::<crate::run::Options>();
         defaults::<crate::sink::Options>();

@@ -24,6 +24,20 @@ pub enum HistoryLine {
     Accounts(Accounts),
     /// The receiver's side: a request arrived and was answered (or not).
     Request(Request),
+    /// The sender's side: it was not answered whether the engine accepted an event, as the server
+    /// ended meanwhile. It may be delivered or not.
+    Unanswered {
+        /// The key.
+        key: String,
+        /// Counts the key's events from 0.
+        sequence: u64,
+    },
+    /// The sender's side: the engine starts again after its process has ended. What it had not
+    /// noted yet is sent again, and what follows it, in this order.
+    Restarted {
+        /// When, in microseconds since 1970; all that the process before had sent has arrived.
+        at_us: u64,
+    },
 }
 
 /// How the engine accounts for a webhook's deliveries.

@@ -5,6 +5,7 @@ mod batch;
 pub mod caller;
 pub mod compare;
 mod defaults;
+pub mod durability;
 pub mod history;
 pub mod idle;
 pub mod machine;

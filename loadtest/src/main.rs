@@ -1,7 +1,7 @@
 //! The load-test harness of Ferrite Webhooks, as one program.
 
 use clap::{Parser, Subcommand};
-use ferrite_loadtest::{caller, compare, idle, report, run, scenario, sink, verify};
+use ferrite_loadtest::{caller, compare, durability, idle, report, run, scenario, sink, verify};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -22,6 +22,8 @@ enum Command {
     Run(Box<run::Command>),
     /// Put the engine beside other senders, in turns, against the same sink with the same bytes.
     Compare(compare::Options),
+    /// What the durable log costs: off, everysec, no and always in turns, beside the device's sync.
+    Durability(durability::Options),
     /// Time what an event costs its caller, at steady rates.
     Caller(caller::Options),
     /// Time single deliveries after idleness, beside a bare round trip.
@@ -53,6 +55,7 @@ fn execute(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Sink(options) => sink::serve(*options)?,
         Command::Run(command) => run::run(&command)?,
         Command::Compare(options) => compare::run(&options)?,
+        Command::Durability(options) => durability::run(&options)?,
         Command::Caller(options) => caller::run(&options)?,
         Command::Idle(options) => idle::run(&options)?,
         Command::Verify(options) => return Ok(verdict(verify::verify(&options)?.passed)),

@@ -172,7 +172,7 @@ pub const LOG_FLUSH_MS: u64 = 5;
 /// So much of it is handed over at once, in bytes.
 pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
 /// Deliveries that a webhook that lags gets from the log at a time.
-pub const LOG_FETCH_DELIVERIES_MAX: usize = 256;
+pub const LOG_FETCH_DELIVERIES_MAX: usize = 1024;
 /// After this long, what was not found in the log yet is asked for again, in milliseconds.
 pub const LOG_FETCH_AGAIN_MS: u64 = 5;
 
@@ -239,6 +239,8 @@ pub const SECRET_GRACE_SECONDS_MAX: u64 = 90 * 24 * 60 * 60;
 /// Keys whose last number a worker remembers for one webhook with `SEQUENCE`. When a new key comes
 /// beyond that, it forgets all of them, and every key's numbers begin anew.
 pub const SEQUENCE_KEYS_MAX: usize = 65_536;
+/// Time between two looks at what has to be saved of webhooks, in milliseconds.
+pub const DEFINITIONS_SAVE_INTERVAL_MS: u64 = 1000;
 /// Longest key that becomes `subject` and `partitionkey` of a CloudEvent, in bytes.
 pub const CLOUDEVENT_SUBJECT_BYTES_MAX: usize = 512;
 /// Longest `tracestate` that is passed on, in bytes.

@@ -1,6 +1,5 @@
 //! What every layer shares: limits, ids, time and hashing. Names no other layer.
 
-pub mod block_on;
 pub mod hash;
 pub mod id;
 pub mod limits;

@@ -174,6 +174,12 @@ impl DeadLetters {
         forgotten
     }
 
+    /// Goes on counting from what was kept before a restart. The letters themselves are not part
+    /// of it.
+    pub fn restore(&mut self, kept: DeadTally) {
+        (self.forgotten, self.cleared) = (kept.forgotten, kept.cleared);
+    }
+
     /// The letters, oldest first.
     pub fn letters(&self) -> impl DoubleEndedIterator<Item = &DeadLetter> {
         self.letters.values()

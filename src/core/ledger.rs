@@ -3,6 +3,7 @@
 use super::dead_letters::{DeadLetters, DeadLimits};
 use super::event::WebhookEvent;
 use super::failure::Failure;
+use super::kept::KeptLedger;
 use super::latency::Measures;
 use super::replay::{EventKeeper, KeptEvent, Place, Selection};
 use crate::base::id::EventId;
@@ -60,6 +61,11 @@ macro_rules! counters {
             pub fn add(&mut self, counters: &Counters) {
                 $(self.$name = self.$name.wrapping_add(counters.$name.get());)*
             }
+
+            /// Adds another reading.
+            pub fn add_tally(&mut self, tally: &Tally) {
+                $(self.$name = self.$name.wrapping_add(tally.$name);)*
+            }
         }
     };
 }
@@ -114,6 +120,9 @@ pub enum WebhookStatus {
     Refused = 3,
     /// Nothing but failures for as long as `auto_disable_after_ms` says. Otherwise as after a 410.
     Failing = 4,
+    /// It survived a restart, and the configuration does not accept it any more. Otherwise as after
+    /// a 410.
+    Held = 5,
 }
 
 impl WebhookStatus {
@@ -125,6 +134,7 @@ impl WebhookStatus {
             WebhookStatus::Gone => "disabled (410 gone)",
             WebhookStatus::Refused => "disabled (webhook-delivery header)",
             WebhookStatus::Failing => "disabled (nothing but failures)",
+            WebhookStatus::Held => "disabled (configuration)",
         }
     }
 
@@ -136,6 +146,7 @@ impl WebhookStatus {
             WebhookStatus::Gone => Some("endpoint answered 410 Gone"),
             WebhookStatus::Refused => Some("endpoint answered webhook-delivery: disable"),
             WebhookStatus::Failing => Some("nothing but failures for auto_disable_after_ms"),
+            WebhookStatus::Held => Some("not accepted by the configuration"),
         }
     }
 
@@ -145,7 +156,8 @@ impl WebhookStatus {
             1 => WebhookStatus::Disabled,
             2 => WebhookStatus::Gone,
             3 => WebhookStatus::Refused,
-            _ => WebhookStatus::Failing,
+            4 => WebhookStatus::Failing,
+            _ => WebhookStatus::Held,
         }
     }
 }
@@ -343,6 +355,8 @@ pub struct Ledger {
     failing_since: AtomicU64,
     /// Of all workers: only touched when a delivery is given up, looked at or replayed.
     dead: Mutex<DeadLetters>,
+    /// What was counted before the restart.
+    restored: Tally,
     /// Unfinished deliveries of earlier starts that no worker has taken up yet.
     unread: AtomicU64,
 }
@@ -360,8 +374,20 @@ impl Ledger {
             status_since_us: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
             dead: Mutex::new(DeadLetters::new(dead)),
+            restored: Tally::default(),
             unread: AtomicU64::new(0),
         }
+    }
+
+    /// This ledger, going on from what was kept before a restart.
+    #[must_use]
+    pub fn restored(mut self, kept: &KeptLedger) -> Self {
+        self.status = AtomicU8::new(kept.status as u8);
+        self.status_since_us = AtomicU64::new(kept.status_since_us.unwrap_or(0));
+        self.last_delivery_us = AtomicU64::new(kept.counters.last_delivery_us.unwrap_or(0));
+        self.restored = kept.counters.tally.finished();
+        self.dead().restore(kept.counters.dead);
+        self
     }
 
     /// Whether the webhook gets deliveries.
@@ -474,9 +500,9 @@ impl Ledger {
         self.pending_max
     }
 
-    /// The sum of the workers' counters.
+    /// The sum of the workers' counters, and of what was restored.
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+        let mut tally = self.restored;
         self.workers.iter().for_each(|part| tally.add(&part.counters));
         tally.add_unread(self.unread.load(Ordering::Relaxed));
         tally
@@ -544,14 +570,14 @@ impl Ledger {
         self.unread.store(deliveries, Ordering::Relaxed);
     }
 
-    /// One of them was taken up, or is a dead letter. `false`: none is counted any more.
+    /// One of them was taken up, or is a dead letter. `false`: it is not counted here any more.
     pub fn note_read(&self) -> bool {
-        let relaxed = Ordering::Relaxed;
-        self.unread.fetch_update(relaxed, relaxed, |unread| unread.checked_sub(1)).is_ok()
+        let one_less = |unread: u64| unread.checked_sub(1);
+        self.unread.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
-    /// The webhook is deleted, and they with it: gives how many there were.
-    pub fn forget_unread(&self) -> u64 {
+    /// How many are left; from now on none is counted here.
+    pub fn take_unread(&self) -> u64 {
         self.unread.swap(0, Ordering::Relaxed)
     }
 

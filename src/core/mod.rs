@@ -14,6 +14,7 @@ pub mod host_rules;
 pub mod http;
 pub mod journal;
 pub mod json;
+pub mod kept;
 pub mod latency;
 pub mod ledger;
 pub mod matcher;

@@ -31,7 +31,8 @@ pub struct BatchPolicy {
 pub struct Definition {
     /// Which webhook it is, for as long as the process lives.
     pub id: WebhookId,
-    /// What the log names it by: never that of another webhook, also after a restart.
+    /// Which webhook it is for good: from 1, given when it is made, and never to another one, also
+    /// after its deletion and after restarts. The log names it so.
     pub number: u64,
     /// Its name.
     pub name: String,
@@ -83,7 +84,12 @@ impl Definition {
 
     /// Whether events are taken in for it now: it is enabled, or keeps them for then.
     pub fn takes_events(&self) -> bool {
-        self.ledger.status() == WebhookStatus::Active || self.while_disabled == WhileDisabled::Keep
+        self.takes_events_when(self.ledger.status())
+    }
+
+    /// Whether events are taken in for it while it has this status.
+    pub fn takes_events_when(&self, status: WebhookStatus) -> bool {
+        status == WebhookStatus::Active || self.while_disabled == WhileDisabled::Keep
     }
 }
 

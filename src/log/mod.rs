@@ -41,7 +41,7 @@ pub use appender::{Appender, Pressure, QueueFull};
 pub use disk::{Directory, Disk, DiskFile};
 pub use error::LogError;
 pub use inspect::{Damage, RepairReport, Verification, dump, repair, verify};
-pub use reader::{LogReader, Scan};
+pub use reader::{LogReader, Position, Scan};
 pub use recovery::{Cut, Progress, RecoveryReport};
 pub use store::{Store, StoreConfig, StoreCounters};
 pub use waiters::AnswerWaiters;

@@ -47,14 +47,22 @@ impl LogReader {
         self.scan_of(None, 0)
     }
 
-    /// The segment that is written to now, or was last.
-    pub fn last_segment(&self) -> u64 {
-        self.table.lock().segments.back().map_or(0, |segment| segment.id)
+    /// Where the log ends now: behind everything that has been written.
+    pub fn end(&self) -> Position {
+        let table = self.table.lock();
+        let last = table.segments.back();
+        last.map_or_else(Position::default, |last| Position {
+            segment: last.id,
+            epoch: last.epoch,
+            offset: last.end,
+        })
     }
 
-    /// Events with an unfinished delivery to `webhook`, from the beginning of `segment` on.
-    pub fn scan_in(&self, segment: u64, webhook: u64) -> Scan {
-        self.scan_of(Some(webhook), segment)
+    /// Events with an unfinished delivery to `webhook`, from `position` on. Some that are before it
+    /// come as well if its segment was cleaned meanwhile.
+    pub fn scan_behind(&self, position: Position, webhook: u64) -> Scan {
+        let scan = self.scan_of(Some(webhook), position.segment);
+        Scan { begin: Some(position), ..scan }
     }
 
     /// Events with unfinished deliveries from the event `from` on. It must be in the log; when it
@@ -75,6 +83,7 @@ impl LogReader {
             scanner: None,
             last_lsn: 0,
             skip_until: None,
+            begin: None,
         }
     }
 
@@ -105,6 +114,16 @@ pub struct Scan {
     /// The last record that was read: what was moved or copied is not read again.
     last_lsn: u64,
     skip_until: Option<EventId>,
+    /// In its segment, nothing before it is to be read.
+    begin: Option<Position>,
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    segment: u64,
+    epoch: u32,
+    offset: u64,
 }
 
 /// What there is to read.
@@ -127,6 +146,11 @@ impl Scan {
     /// A scan that goes on where this one is, for `webhook` alone.
     #[must_use]
     pub fn fork(&self, webhook: u64) -> Scan {
+        let begin = self.scanner.as_ref().map(|scanner| Position {
+            segment: self.segment,
+            epoch: scanner.epoch(),
+            offset: scanner.offset(),
+        });
         Scan {
             disk: self.disk.clone(),
             table: self.table.clone(),
@@ -135,6 +159,7 @@ impl Scan {
             scanner: None,
             last_lsn: self.last_lsn,
             skip_until: self.skip_until,
+            begin: begin.or(self.begin),
         }
     }
 
@@ -194,7 +219,10 @@ impl Scan {
             let header = read_header(&*file).map_err(|error| self.failed(&error))?;
             match header {
                 Ok(header) if header.epoch == epoch => {
-                    let start = SEGMENT_HEADER_BYTES as u64;
+                    let is_here = |begin: &Position| begin.segment == id && begin.epoch == epoch;
+                    let begin = self.begin.take().filter(is_here);
+                    let start =
+                        begin.map_or(SEGMENT_HEADER_BYTES as u64, |begin| begin.offset.min(end));
                     self.scanner = Some(Scanner::new(file, epoch, start, end));
                     return Ok(Source::Ready);
                 }

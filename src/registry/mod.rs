@@ -1,8 +1,12 @@
 //! The webhooks that exist: checks what they are told, compiles them, publishes snapshots.
 
+mod keeping;
+mod restoring;
 mod rotation;
 mod settings;
 
+pub use keeping::{DefinitionKeeper, KeepError, KeptWebhook};
+pub use restoring::Held;
 pub use rotation::RetiredSecret;
 pub use settings::{Auth, Settings, SettingsError};
 
@@ -11,11 +15,12 @@ use crate::core::address_policy::AddressPolicy;
 use crate::core::dead_letters::DeadLimits;
 use crate::core::event::EventMask;
 use crate::core::http::proxy::Proxy;
-use crate::core::ledger::{Ledger, WebhookStatus};
+use crate::core::ledger::{Ledger, Tally, WebhookStatus};
 use crate::core::matcher::{Matcher, MatcherEntry};
 use crate::core::snapshot::{Definition, Published, Snapshot};
+use keeping::{Change, Kept};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Why a change was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -35,6 +40,12 @@ pub enum RegistryError {
     /// The patterns together make an automaton that is too large.
     #[error("the pattern cannot be compiled beside the others: {0}")]
     Patterns(String),
+    /// The change could not be made durable, and was not made; says why and what to do.
+    #[error("the change could not be saved, and nothing has changed: {0}")]
+    NotKept(String),
+    /// It is held, and says why: the configuration does not accept it.
+    #[error("webhook '{0}' is not accepted by the configuration: {1}; update it first")]
+    Held(String, SettingsError),
 }
 
 /// What holds for all webhooks.
@@ -56,6 +67,8 @@ pub struct RegistryConfig {
     pub proxy: Option<Arc<Proxy>>,
     /// Dead letters that one webhook keeps.
     pub dead: DeadLimits,
+    /// Keeps them over restarts.
+    pub keeper: Option<Arc<dyn DefinitionKeeper>>,
 }
 
 /// One webhook: what it was told, and what became of it.
@@ -67,36 +80,61 @@ pub struct Webhook {
     pub definition: Arc<Definition>,
     /// When it was made, in microseconds since 1970.
     pub created_at_us: u64,
+    /// It survived a restart, and the configuration does not accept it any more.
+    pub held: Option<Held>,
 }
 
-#[derive(Debug, Default)]
+impl Webhook {
+    /// Which one it is for good; see [`Definition::number`].
+    pub fn number(&self) -> u64 {
+        self.definition.number
+    }
+
+    /// Refuses what cannot be done with a webhook that is held.
+    ///
+    /// # Errors
+    /// [`RegistryError::Held`].
+    pub fn check_not_held(&self) -> Result<(), RegistryError> {
+        match &self.held {
+            None => Ok(()),
+            Some(held) => Err(RegistryError::Held(self.definition.name.clone(), held.why.clone())),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 struct Webhooks {
     by_name: BTreeMap<String, Webhook>,
     /// Generations of the slots, and which are free.
     slots: Vec<u32>,
     free: Vec<u32>,
     generation: u64,
-    /// The number that was given out last.
+    /// The greatest number that was ever given.
     last_number: u64,
+    /// What was counted before the restart.
+    restored: Tally,
 }
 
-/// The webhooks that exist. Changes are made one at a time; readers of the published snapshot
-/// take no lock.
+/// The webhooks that exist. Changes are made one at a time, and are durable before they are in
+/// force; readers of the published snapshot take no lock, and who looks at the webhooks does not
+/// wait for the disk.
 #[derive(Debug)]
 pub struct Registry {
     config: RegistryConfig,
     webhooks: Mutex<Webhooks>,
     published: Arc<Published>,
+    turn: Mutex<Kept>,
 }
 
 impl Registry {
     /// A registry without webhooks.
     pub fn new(config: RegistryConfig) -> Result<Self, RegistryError> {
-        let nothing = snapshot_of(&Webhooks::default())?;
+        let nothing = snapshot_of(&Webhooks::default(), None)?;
         Ok(Registry {
             config,
             webhooks: Mutex::default(),
             published: Arc::new(Published::new(nothing)),
+            turn: Mutex::default(),
         })
     }
 
@@ -117,15 +155,15 @@ impl Registry {
             }
             let ledger =
                 Arc::new(Ledger::new(config.workers, config.pending_max as u64, config.dead));
-            let id = webhooks.free_id();
-            let (number, since) = (webhooks.last_number + 1, webhooks.generation);
+            let (id, number) = (webhooks.free_id(), webhooks.last_number + 1);
+            let since = webhooks.generation;
             let definition = settings.compile(name, id, number, since, ledger, config)?;
-            let webhook =
-                Webhook { settings, definition: Arc::new(definition), created_at_us: now_us };
+            let definition = Arc::new(definition);
+            let webhook = Webhook { settings, definition, created_at_us: now_us, held: None };
             webhooks.take_id(id);
             webhooks.last_number = number;
             webhooks.by_name.insert(name.to_owned(), webhook);
-            Ok(())
+            Ok(Change { number, name: Some(name.to_owned()), status: None })
         })
     }
 
@@ -141,9 +179,15 @@ impl Registry {
             let known = &webhook.definition;
             let (since, ledger) = (known.since_generation, known.ledger.clone());
             let (id, number) = (known.id, known.number);
-            let definition = webhook.settings.compile(name, id, number, since, ledger, config)?;
+            let definition =
+                webhook.settings.compile(name, id, number, since, ledger.clone(), config)?;
             webhook.definition = Arc::new(definition);
-            Ok(())
+            // It is acceptable now: back to what it was.
+            let status = webhook.held.take().map(|held| {
+                let (status, since_us) = held.status;
+                (ledger, status, since_us.unwrap_or(webhook.created_at_us))
+            });
+            Ok(Change { number, name: Some(name.to_owned()), status })
         })
     }
 
@@ -155,7 +199,7 @@ impl Registry {
                 .remove(name)
                 .ok_or_else(|| RegistryError::NotFound(name.to_owned()))?;
             webhooks.free.push(webhook.definition.id.slot);
-            Ok(())
+            Ok(Change { number: webhook.definition.number, name: None, status: None })
         })
     }
 
@@ -166,16 +210,20 @@ impl Registry {
         status: WebhookStatus,
         now_us: u64,
     ) -> Result<(), RegistryError> {
-        let ledger = self.get(name)?.definition.ledger.clone();
-        let before = ledger.status();
-        let outcome = self.change(|webhooks, _| {
-            find(webhooks, name)?.definition.ledger.set_status(status, now_us);
-            Ok(())
-        });
-        if outcome.is_err() {
-            ledger.set_status(before, now_us);
-        }
-        outcome
+        self.change(|webhooks, _| {
+            let webhook = find(webhooks, name)?;
+            if status == WebhookStatus::Active {
+                webhook.check_not_held()?;
+            }
+            let (number, name) = (webhook.definition.number, Some(name.to_owned()));
+            // One that is held stays so, and gets the status when it is accepted again.
+            if let Some(held) = &mut webhook.held {
+                held.set_status(status, now_us);
+                return Ok(Change { number, name, status: None });
+            }
+            let ledger = webhook.definition.ledger.clone();
+            Ok(Change { number, name, status: Some((ledger, status, now_us)) })
+        })
     }
 
     /// The webhook called `name`.
@@ -191,22 +239,35 @@ impl Registry {
         webhooks.by_name.iter().map(|(name, webhook)| (name.clone(), webhook.clone())).collect()
     }
 
-    /// Makes a change and publishes it; a change that fails changes nothing.
+    /// All webhooks, by name; `None` while another thread looks at them or changes them. In a copy
+    /// of the process that has one thread (`fork`), that thread may be gone.
+    pub fn try_list(&self) -> Option<Vec<(String, Webhook)>> {
+        let webhooks = match self.webhooks.try_lock() {
+            Ok(webhooks) => webhooks,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let copy = |(name, webhook): (&String, &Webhook)| (name.clone(), webhook.clone());
+        Some(webhooks.by_name.iter().map(copy).collect())
+    }
+
+    /// Makes a change, makes it durable and publishes it; a change that fails changes nothing.
     fn change(
         &self,
-        act: impl FnOnce(&mut Webhooks, &RegistryConfig) -> Result<(), RegistryError>,
+        act: impl FnOnce(&mut Webhooks, &RegistryConfig) -> Result<Change, RegistryError>,
     ) -> Result<(), RegistryError> {
-        let mut webhooks = self.lock();
-        let mut changed = Webhooks {
-            by_name: webhooks.by_name.clone(),
-            slots: webhooks.slots.clone(),
-            free: webhooks.free.clone(),
-            generation: webhooks.generation + 1,
-            last_number: webhooks.last_number,
-        };
-        act(&mut changed, &self.config)?;
-        let snapshot = snapshot_of(&changed)?;
-        *webhooks = changed;
+        let mut kept = self.turn();
+        let mut changed = self.lock().clone();
+        changed.generation += 1;
+        let change = act(&mut changed, &self.config)?;
+        let snapshot = snapshot_of(&changed, Some(&change))?;
+        if let Err(error) = self.keep(&mut kept, &changed, &change) {
+            // The number may be on the disk.
+            self.lock().last_number = changed.last_number;
+            return Err(error);
+        }
+        change.take_effect();
+        *self.lock() = changed;
         self.published.publish(snapshot);
         Ok(())
     }
@@ -239,14 +300,19 @@ fn find<'a>(webhooks: &'a mut Webhooks, name: &str) -> Result<&'a mut Webhook, R
     webhook.ok_or_else(|| RegistryError::NotFound(name.to_owned()))
 }
 
-fn snapshot_of(webhooks: &Webhooks) -> Result<Snapshot, RegistryError> {
+/// The snapshot of these webhooks, once `change` has taken effect.
+fn snapshot_of(webhooks: &Webhooks, change: Option<&Change>) -> Result<Snapshot, RegistryError> {
     let mut definitions = vec![None; webhooks.slots.len()];
     let mut entries = Vec::with_capacity(webhooks.by_name.len());
     let mut events = EventMask::NONE;
     for webhook in webhooks.by_name.values() {
         let slot = webhook.definition.id.slot;
         definitions[slot as usize] = Some(webhook.definition.clone());
-        if webhook.definition.takes_events() {
+        let status = match change {
+            Some(change) => change.status_of(webhook),
+            None => webhook.definition.ledger.status(),
+        };
+        if webhook.definition.takes_events_when(status) {
             events = events.union(webhook.settings.events);
             entries.push(MatcherEntry {
                 slot,

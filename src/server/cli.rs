@@ -5,7 +5,7 @@ use super::config::{self, LOG_LEVELS, Loaded};
 use super::demo::{self, DemoArgs};
 use super::log_commands::{self, LogArgs};
 use super::serve::{Server, StopHandle};
-use crate::webhooks::WebhookManager;
+use crate::webhooks::{WebhookManager, check_files};
 use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -121,6 +121,7 @@ fn check_config(args: &CheckConfigArgs) -> Result<(), String> {
     let loaded = config::load(args.file.as_deref(), std::env::vars_os());
     let loaded = loaded.map_err(|error| error.to_string())?;
     loaded.warnings.iter().for_each(|warning| eprintln!("ferrite: warning: {warning}"));
+    check_files(&loaded.settings.webhooks.queue)?;
     match &args.file {
         Some(file) => print(&format!("{}: ok\n", file.display())),
         None => print("environment: ok\n"),

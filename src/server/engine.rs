@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use crate::base::block_on::block_on;
+pub use crate::webhooks::block_on::block_on;
 
 /// A test delivery under way.
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookError>> + Send>>;

@@ -11,6 +11,7 @@ pub mod config;
 mod connection;
 mod demo;
 pub mod engine;
+pub mod hosted;
 pub mod keyspace;
 mod log_commands;
 mod password;

@@ -6,9 +6,9 @@ mod waiters;
 
 pub(super) use waiters::Waiters;
 
+use super::block_on::{block_on, block_on_for};
 use super::engine::Engine;
 use super::{Admission, EventRef, WebhookError, WhenFull};
-use crate::base::block_on::{block_on, block_on_for};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl CommitGroup {
     /// # Errors
     /// As [`CommitGroup::committed`].
     pub fn poll_committed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WebhookError>> {
-        self.round.poll_committed(context)
+        self.round.poll_committed(&self.engine, context)
     }
 
     /// Waits until the round is over. Dropping the future gives up nothing: wait again.
@@ -105,12 +105,14 @@ pub(super) struct Round {
     waiter: u32,
     offered: u64,
     failed: u64,
+    /// The workers were woken for this round.
+    hurried: bool,
 }
 
 impl Round {
     #[inline]
     pub fn new(engine: &Engine) -> Round {
-        Round { waiters: engine.waiters.clone(), waiter: 0, offered: 0, failed: 0 }
+        Round { waiters: engine.waiters.clone(), waiter: 0, offered: 0, failed: 0, hurried: false }
     }
 
     #[inline]
@@ -133,12 +135,26 @@ impl Round {
         Ok(admission)
     }
 
-    pub fn poll_committed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WebhookError>> {
+    pub fn poll_committed(
+        &mut self,
+        engine: &Engine,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), WebhookError>> {
+        let poll = self.poll(context);
+        if poll.is_pending() && !std::mem::replace(&mut self.hurried, true) {
+            // Whoever waits pays for the waking, instead of waiting for the ringer's nap.
+            engine.hurry();
+        }
+        poll
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WebhookError>> {
         let Some(waiters) = self.waiters.as_ref().filter(|_| self.offered > 0) else {
             return Poll::Ready(self.over());
         };
         waiters.poll(self.waiter, self.offered, context.waker()).map(|answers| {
             self.offered = 0;
+            self.hurried = false;
             self.failed = answers.failed;
             answers.result
         })

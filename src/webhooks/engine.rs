@@ -4,6 +4,7 @@ mod deliveries;
 
 use super::commit::Waiters;
 use super::durable::Durable;
+use super::lasting::{self, Saver};
 use super::masking::Masking;
 use super::tls::{tls_material, tls_profile_names};
 use super::{
@@ -37,7 +38,7 @@ use crate::io::worker::{self, Control, WorkerParts, WorkerShared};
 use crate::registry::{
     Auth, Registry, RegistryConfig, RegistryError, Settings, SettingsError, Webhook,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -46,7 +47,7 @@ use std::time::Duration;
 pub(super) struct Engine {
     pub(super) config: WebhookConfig,
     workers: usize,
-    registry: Result<Registry, WebhookError>,
+    registry: Result<Arc<Registry>, WebhookError>,
     pub(super) published: Option<Arc<Published>>,
     pub(super) shared: Arc<Shared>,
     /// Where webhooks may lead.
@@ -62,6 +63,8 @@ pub(super) struct Engine {
     closed: AtomicBool,
     /// Callers that wait for the durable log; `None` without persistence.
     pub(super) waiters: Option<Arc<Waiters>>,
+    /// Saves what workers decide, if webhooks survive restarts.
+    _saver: Option<Saver>,
 }
 
 /// Looks names up in tests. Its answers are not remembered.
@@ -81,6 +84,8 @@ pub(super) struct Running {
     pub(super) driver: DriverKind,
     /// The durable log, with persistence.
     pub(super) durable: Option<Durable>,
+    /// By worker, how often it had looked for events when it was last woken by one who waits.
+    rung_at: Vec<AtomicU64>,
 }
 
 impl Engine {
@@ -93,6 +98,7 @@ impl Engine {
         let outward = check(&config).and_then(|()| Ok((policy_of(&config)?, proxy_of(&config)?)));
         let outward = outward.map(|(addresses, proxy)| (Arc::new(addresses), proxy));
         let registry = outward.clone().and_then(|(addresses, proxy)| {
+            let lasting = lasting::open(&config.queue)?;
             let registry = Registry::new(RegistryConfig {
                 webhooks_max: config.max_webhooks,
                 pending_max: config.queue.max_pending,
@@ -105,9 +111,17 @@ impl Engine {
                     letters_max: config.queue.max_dead,
                     bytes_max: config.queue.max_dead_bytes,
                 },
+                keeper: lasting.keeper.clone(),
             });
-            registry.map_err(|error| WebhookError::Start(error.to_string()))
+            let registry = registry.map_err(|error| WebhookError::Start(error.to_string()))?;
+            lasting.restore(&registry)?;
+            Ok(Arc::new(registry))
         });
+        let saver = registry.clone().and_then(|registry| Saver::start_for(&config.queue, registry));
+        let (registry, saver) = match saver {
+            Ok(saver) => (registry, saver),
+            Err(error) => (Err(error), None),
+        };
         let (addresses, proxy) = outward.unwrap_or_default();
         let room = Arc::new(Room::default());
         let persistent = config.queue.persistence;
@@ -127,11 +141,12 @@ impl Engine {
             running: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
+            _saver: saver,
         }
     }
 
     pub(super) fn registry(&self) -> Result<&Registry, WebhookError> {
-        self.registry.as_ref().map_err(Clone::clone)
+        self.registry.as_deref().map_err(Clone::clone)
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -221,7 +236,8 @@ impl Engine {
         let _ = ringer_slot.set(ringer.clone());
         threads.push(thread);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
-        Ok(Running { workers, ringer, driver, durable })
+        let rung_at = workers.iter().map(|_| AtomicU64::new(u64::MAX)).collect();
+        Ok(Running { workers, ringer, driver, durable, rung_at })
     }
 
     pub(super) fn add_own_listener(&self, listener: std::net::SocketAddr) {
@@ -319,6 +335,7 @@ impl Engine {
 
     pub(super) fn test(&self, name: &str) -> Result<Receiver<TestOutcome>, WebhookError> {
         let webhook = self.registry()?.get(name)?;
+        webhook.check_not_held()?;
         let running = self.running()?;
         let masking = self.masking(&webhook.settings);
         let (sender, receiver) = oneshot();
@@ -337,6 +354,12 @@ impl Engine {
         webhooks.into_iter().map(|(name, webhook)| info_of(name, &webhook)).collect()
     }
 
+    pub(super) fn definitions(&self) -> Option<Vec<super::WebhookDefinition>> {
+        let webhooks = self.registry().ok()?.try_list()?;
+        let definition = |(name, webhook)| super::WebhookDefinition::of(name, &webhook);
+        Some(webhooks.into_iter().map(definition).collect())
+    }
+
     pub(super) fn info(&self, name: &str) -> Result<WebhookInfo, WebhookError> {
         Ok(info_of(name.to_owned(), &self.registry()?.get(name)?))
     }
@@ -349,7 +372,7 @@ impl Engine {
         let mut stats =
             EngineStats { active_webhooks: active.count() as u64, ..EngineStats::default() };
         stats.total_webhooks = webhooks.len() as u64;
-        let mut tally = Tally::default();
+        let mut tally = self.registry().map(Registry::restored).unwrap_or_default();
         for totals in &self.shared.totals {
             tally.add(&totals.deliveries);
             stats.connections_opened += totals.connections_opened.get();
@@ -371,6 +394,11 @@ impl Engine {
             }
         }
         stats
+    }
+
+    #[inline]
+    pub(super) fn wants(&self, event: super::WebhookEvent, key: &[u8]) -> bool {
+        self.published.as_ref().is_some_and(|published| published.load().wants(event, key))
     }
 
     #[inline]
@@ -446,6 +474,18 @@ impl Engine {
         }
     }
 
+    /// Somebody begins to wait for events: workers that have some and do not look are woken, each
+    /// once until it looks.
+    pub(super) fn hurry(&self) {
+        let Some(Ok(running)) = self.running.get() else { return };
+        for (worker, rung_at) in running.workers.iter().zip(&running.rung_at) {
+            let drains = worker.inbox.drains();
+            if !worker.inbox.is_empty() && rung_at.swap(drains, Ordering::Relaxed) != drains {
+                worker.inbox.ring_doorbell();
+            }
+        }
+    }
+
     /// Stops accepting and asks the workers to drain; each answers with what is left.
     /// `None`: it was shut down before.
     pub(super) fn begin_shutdown(&self, deadline: Duration) -> Option<Vec<Receiver<u64>>> {
@@ -482,6 +522,8 @@ impl Engine {
         }
         // What was left in the rings is left for good.
         self.waiters.iter().for_each(|waiters| waiters.close());
+        // What they counted last. The saver says so in the log if it fails for long.
+        let _ = self.registry().map(Registry::save);
     }
 
     /// Opens the durable log, if there is to be one, and counts what earlier starts have left.
@@ -778,6 +820,7 @@ fn info_of(name: String, webhook: &Webhook) -> WebhookInfo {
         adaptive: settings.adaptive,
         window: ledger.window(),
         tls_profile: settings.tls_profile.clone(),
+        held: webhook.held.as_ref().map(|held| held.why.to_string()),
     }
 }
 
@@ -824,6 +867,7 @@ impl From<RegistryError> for WebhookError {
             RegistryError::Settings(SettingsError::HostDenied(host)) => {
                 WebhookError::HostDenied(host)
             }
+            RegistryError::NotKept(why) => WebhookError::NotSaved(why),
             other => WebhookError::Invalid(other.to_string()),
         }
     }

@@ -43,6 +43,9 @@ pub enum WebhookError {
         "the event could not be made durable: {0}; it may still be delivered, but would not survive the end of the process"
     )]
     NotDurable(String),
+    /// The change could not be made durable, and was not made; says why and what to do.
+    #[error("the change could not be saved, and nothing has changed: {0}")]
+    NotSaved(String),
     /// The engine could not start; says why. Nothing was accepted.
     #[error("webhooks could not start: {0}")]
     Start(String),

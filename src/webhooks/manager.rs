@@ -5,8 +5,8 @@ use super::engine::Engine;
 use super::{
     DeadLetterRecord, DeliveryFilter, DeliveryRecord, DrainReport, EngineState, EngineStats,
     EventRef, Metrics, QueueFull, ReplayRequest, TestReport, TryTriggerError, WebhookConfig,
-    WebhookError, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus, WebhookTrigger,
-    WebhookUpdate,
+    WebhookError, WebhookEvent, WebhookInfo, WebhookOptions, WebhookStats, WebhookStatus,
+    WebhookTrigger, WebhookUpdate,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -300,7 +300,7 @@ impl WebhookManager {
             })
         })
         .await?;
-        std::future::poll_fn(|context| round.poll_committed(context)).await
+        std::future::poll_fn(|context| round.poll_committed(&self.engine, context)).await
     }
 
     /// A way to offer many events and to wait for them together, until the log has kept its promise
@@ -337,6 +337,21 @@ impl WebhookManager {
         when_full: WhenFull,
     ) -> Result<Admission, WebhookError> {
         self.engine.offer(event, when_full)
+    }
+
+    /// Everything that each webhook was told, secrets included, for hosts that keep definitions
+    /// themselves. Never waits: `None` while another thread looks at the webhooks. In a copy of the
+    /// process that has one thread (`fork`), it may stay so.
+    #[doc(hidden)]
+    pub fn definitions(&self) -> Option<Vec<super::WebhookDefinition>> {
+        self.engine.definitions()
+    }
+
+    /// Whether any webhook that takes events wants this event of this key, by the patterns and
+    /// events of now. For hosts that have to read a value before they can offer it.
+    #[inline]
+    pub fn wants(&self, event: WebhookEvent, key: &[u8]) -> bool {
+        self.engine.wants(event, key)
     }
 
     /// Stops accepting events, waits until nothing is pending or `deadline` has passed, and stops

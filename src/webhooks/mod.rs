@@ -3,13 +3,17 @@
 //! The engine starts its worker threads at the first call that needs them. The futures returned
 //! here can be polled by any executor.
 
+#[doc(hidden)]
+pub mod block_on;
 mod commit;
 mod config;
+mod definition;
 mod deliveries;
 mod durable;
 mod engine;
 mod error;
 mod gather;
+mod lasting;
 mod manager;
 mod masking;
 mod options;
@@ -36,11 +40,15 @@ pub use commit::CommitGroup;
 pub use config::{
     DeliveryConfig, ProxyUrl, QueueConfig, SecurityConfig, TlsProfile, WebhookConfig, WorkerConfig,
 };
+#[doc(hidden)]
+pub use definition::WebhookDefinition;
 pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
 pub use persistence::Fsync;
+#[cfg(feature = "server")]
+pub(crate) use persistence::check_files;
 pub use report::{
     DeliveryRecord, DrainReport, EngineState, EngineStats, LogReport, LogState, TestReport,
     WebhookInfo, WebhookStats,

@@ -62,6 +62,21 @@ pub(super) fn check(config: &QueueConfig) -> Result<(), WebhookError> {
     Ok(())
 }
 
+/// Whether what a start would open can be opened, as far as that can be told without doing it:
+/// an engine may be running with it.
+#[cfg(feature = "server")]
+pub(crate) fn check_files(config: &QueueConfig) -> Result<(), String> {
+    use crate::definitions::{check_directory, key::RowKey};
+    if !config.persistence {
+        return Ok(());
+    }
+    check(config).map_err(|error| error.to_string())?;
+    check_directory(&config.data_dir)
+        .map_err(|error| format!("webhooks.queue.data_dir: {error}"))?;
+    let key = config.secrets_key_file.as_deref().map(RowKey::read).transpose();
+    key.map(drop).map_err(|error| format!("webhooks.queue.{error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

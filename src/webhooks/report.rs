@@ -130,6 +130,15 @@ pub struct WebhookInfo {
     pub window: u32,
     /// Its TLS profile; `None` for the configuration's own settings.
     pub tls_profile: Option<String>,
+    /// Why the configuration does not accept it any more ([`WebhookStatus::Held`]).
+    pub held: Option<String>,
+}
+
+impl WebhookInfo {
+    /// Why it gets no deliveries; `None` while it does.
+    pub fn status_reason(&self) -> Option<&str> {
+        self.held.as_deref().or(self.status.reason())
+    }
 }
 
 /// Counters of the engine, over all webhooks, deleted ones included.

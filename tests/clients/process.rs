@@ -130,6 +130,12 @@ fn a_configuration_is_checked_as_a_whole_without_a_start() {
     let (success, _, complaints) = said(ferrite().args(["check-config", &odd]));
     assert!(success && complaints.contains("warning: webhooks.queue.secrets_key_file"));
 
+    let nowhere = format!("[webhooks.queue]\npersistence = true\ndata_dir = \"{odd}/inside\"\n");
+    let nowhere = file("nowhere.toml", &nowhere);
+    let (success, output, complaints) = said(ferrite().args(["check-config", &nowhere]));
+    assert!(!success && output.is_empty(), "{output}");
+    assert!(complaints.contains("webhooks.queue.data_dir") && complaints.contains("odd.toml"));
+
     let bad = file("many.toml", "[webhooks.queue]\nmax_pending = 0\nmax_pendng = 1\n");
     let mut command = ferrite();
     command.args(["check-config", &bad]).env("FERRITE_WEBHOOKS_ENABELD", "1");

@@ -82,7 +82,7 @@ fn each_is_told_once_and_the_promise_holds_by_then() {
         recorder.wait_for(20);
         let told = recorder.told();
         assert_eq!(told, (1..=20).map(|number| (number, Ok(()))).collect::<Vec<_>>());
-        assert_eq!(*recorder.betrayed.lock().unwrap(), [], "{fsync:?}");
+        assert!(recorder.betrayed.lock().unwrap().is_empty(), "{fsync:?}");
     }
 }
 
@@ -140,7 +140,7 @@ fn a_failed_disk_and_a_full_log_are_told_with_the_reason() {
             (_, Err(error)) => panic!("{error}"),
         }
     }
-    assert_eq!(*recorder.betrayed.lock().unwrap(), []);
+    assert!(recorder.betrayed.lock().unwrap().is_empty());
 }
 
 #[test]

@@ -243,6 +243,7 @@ pub fn registry_for(plan: &Plan) -> Registry {
         addresses: Arc::default(),
         proxy: None,
         dead: plan.dead,
+        keeper: None,
     })
     .expect("a registry without webhooks")
 }

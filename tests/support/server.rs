@@ -28,7 +28,20 @@ impl Ferrite {
     }
 
     /// Starts a command that serves on loopback, and waits until it listens.
-    pub fn spawn(mut command: Command) -> Ferrite {
+    pub fn spawn(command: Command) -> Ferrite {
+        let mut ferrite = Ferrite::launch(command);
+        ferrite.wait_until("the server listens", |ferrite| {
+            let log = ferrite.log();
+            let Some((_, rest)) = log.split_once(" serves on 127.0.0.1:") else { return false };
+            let Some((port, _)) = rest.split_once(',') else { return false };
+            ferrite.port = port.parse().unwrap();
+            true
+        });
+        ferrite
+    }
+
+    /// Starts a command and does not wait for anything: its port is not known.
+    pub fn launch(mut command: Command) -> Ferrite {
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap());
@@ -41,15 +54,13 @@ impl Ferrite {
                 line.clear();
             }
         });
-        let mut ferrite = Ferrite { child, port: 0, log };
-        ferrite.wait_until("the server listens", |ferrite| {
-            let log = ferrite.log();
-            let Some((_, rest)) = log.split_once(" serves on 127.0.0.1:") else { return false };
-            let Some((port, _)) = rest.split_once(',') else { return false };
-            ferrite.port = port.parse().unwrap();
-            true
-        });
-        ferrite
+        Ferrite { child, port: 0, log }
+    }
+
+    /// Kills it with SIGKILL and waits until the kernel has closed all that it had open.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// The port of `--admin-port 0`, once the log tells it.

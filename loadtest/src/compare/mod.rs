@@ -12,7 +12,7 @@ mod raw;
 pub mod request;
 mod rounds;
 pub(crate) mod sink;
-mod table;
+pub(crate) mod table;
 
 pub use message::Message;
 
@@ -65,6 +65,9 @@ pub struct Options {
     /// A sink that runs already (it must answer `GET /sink/stats`), instead of one of our own.
     #[arg(long, value_name = "ADDRESS")]
     pub sink: Option<SocketAddr>,
+    /// Where the peers with a durable log keep it: on the device that is to be measured.
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    pub data_dir: PathBuf,
     /// A name for the result.
     #[arg(long, default_value = "comparison")]
     pub label: String,
@@ -145,6 +148,7 @@ pub fn compare(options: &Options) -> Result<ComparisonResult, Error> {
         plain: capture(false)?,
         signed: capture(true)?,
         folder: folder.path().to_owned(),
+        data_dir: options.data_dir.clone(),
     };
     let measured = take_turns(&mut peers, &stage, options, &mut absent);
     Ok(ComparisonResult {
@@ -244,6 +248,7 @@ pub(crate) mod tests {
             plain: message.clone(),
             signed: message,
             folder: folder.to_owned(),
+            data_dir: folder.to_owned(),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::raw::Raw;
 use super::request::SECRET;
 use super::{Error, Options};
 use crate::batch::Batches;
-use ferrite::webhooks::Signatures;
+use ferrite::webhooks::{Fsync, Signatures};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -34,6 +34,8 @@ pub(super) struct Stage {
     pub signed: Message,
     /// A folder for files of the senders.
     pub folder: PathBuf,
+    /// Where logs of the engine are made.
+    pub data_dir: PathBuf,
 }
 
 impl Stage {
@@ -84,7 +86,24 @@ pub(super) const NAMES: [&str; 16] = [
 ];
 
 /// Further names, that must be asked for.
-const FURTHER_NAMES: [&str; 2] = ["engine-batched", "engine-batched-signed"];
+const FURTHER_NAMES: [&str; 11] = [
+    "engine-batched",
+    "engine-batched-signed",
+    "engine-everysec",
+    "engine-always",
+    "engine-no",
+    "engine-pipelined-everysec",
+    "engine-pipelined-always",
+    "engine-pipelined-no",
+    "engine-batched-everysec",
+    "engine-batched-always",
+    "engine-batched-no",
+];
+
+/// With which `fsync` a peer has the durable log; `None`: it has none.
+fn fsync(name: &str) -> Option<Fsync> {
+    Fsync::from_name(name.rsplit('-').next()?)
+}
 
 /// Whether a peer puts several events into one request.
 pub(super) fn is_batched(name: &str) -> bool {
@@ -152,7 +171,11 @@ fn known(name: &str, options: &Options) -> Result<(String, Box<dyn Sender>), Str
             if let Some(batches) = batches {
                 what.push_str(&format!(", batches of {}: events are counted", batches.size));
             }
-            (notes(&what), Box::new(Engine { secret, signatures, pipeline, batches }))
+            let fsync = fsync(name);
+            if let Some(fsync) = fsync {
+                what.push_str(&format!(", durable log with fsync {}", fsync.name()));
+            }
+            (notes(&what), Box::new(Engine { secret, signatures, pipeline, batches, fsync }))
         }
         "raw" => {
             let what = if signs { "io_uring, signs once" } else { "io_uring" };
@@ -203,6 +226,18 @@ mod tests {
         let (peers, absent) = assemble(&options(&["engine", "engine-batched"], &[])).unwrap();
         let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
         assert_eq!((names, absent.len()), (vec!["engine", "engine-batched"], 0));
+    }
+
+    #[test]
+    fn the_engine_can_be_asked_for_its_log() {
+        let names = ["engine", "engine-everysec", "engine-pipelined-always", "engine-batched-no"];
+        let (peers, absent) = assemble(&options(&names, &[])).unwrap();
+        assert!(absent.is_empty());
+        let notes: Vec<&str> = peers.iter().map(|peer| peer.notes.as_str()).collect();
+        assert!(!notes[0].contains("log"));
+        for (notes, fsync) in notes[1..].iter().zip(["everysec", "always", "no"]) {
+            assert!(notes.contains(&format!("durable log with fsync {fsync}")), "{notes}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn capture(value_bytes: usize, signed: bool, address: SocketAddr) -> io::Res
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let secret = signed.then(|| SECRET.to_owned());
     let signatures = Signatures::BOTH;
-    let engine = Engine { secret, signatures, pipeline: 1, batches: None };
+    let engine = Engine { secret, signatures, pipeline: 1, batches: None, fsync: None };
     let options = engine.options(1);
     let manager =
         engine::start(listener.local_addr()?, Vec::new(), options, 1).map_err(io::Error::other)?;

@@ -16,7 +16,7 @@ const SINK_BUSY_MAX: f64 = 0.97;
 const SINK_HELD_UP_MAX: f64 = 0.03;
 
 /// The median; 0 of nothing.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match (sorted.len(), sorted.len() / 2) {
@@ -27,7 +27,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
 }
 
 /// The median of the ratios of each round: what drifts between rounds has no part in it.
-pub(super) fn ratio(peer: &PeerResult, base: &PeerResult) -> Option<f64> {
+pub(crate) fn ratio(peer: &PeerResult, base: &PeerResult) -> Option<f64> {
     let rounds = peer.rates.iter().zip(&base.rates).filter(|(_, base)| **base > 0.0);
     let ratios: Vec<f64> = rounds.map(|(rate, base)| rate / base).collect();
     (!ratios.is_empty()).then(|| median(&ratios))

@@ -15,7 +15,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// A connection to a server.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     pub address: String,
     stream: TcpStream,
     input: Vec<u8>,
@@ -101,7 +101,7 @@ impl Client {
 }
 
 /// Appends what a read gives; its end is an error.
-pub(super) fn read_some(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn read_some(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
     let filled = input.len();
     input.resize(filled + READ_BYTES, 0);
     let read = stream.read(&mut input[filled..]);

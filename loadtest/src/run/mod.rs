@@ -6,7 +6,7 @@
 //! measured, and what is not in it, is said at [`RunResult::latency`].
 
 mod channel;
-mod client;
+pub(crate) mod client;
 mod command;
 mod distribution;
 mod embedded;
@@ -20,7 +20,7 @@ mod options;
 mod plan;
 mod progress;
 mod receiver;
-mod resp;
+pub(crate) mod resp;
 mod schedule;
 mod server;
 mod setting;

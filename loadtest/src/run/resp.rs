@@ -10,7 +10,7 @@ const ARRAY_MAX: usize = 1 << 20;
 const DEPTH_MAX: usize = 8;
 
 /// Appends a command.
-pub(super) fn write_command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
+pub(crate) fn write_command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     let mut number = itoa::Buffer::new();
     out.push(b'*');
     out.extend_from_slice(number.format(arguments.len()).as_bytes());
@@ -26,7 +26,7 @@ pub(super) fn write_command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
 
 /// A reply, borrowed from the bytes it was read from.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Reply<'a> {
+pub(crate) enum Reply<'a> {
     /// A line: `OK`.
     Simple(&'a [u8]),
     /// An error.
@@ -43,10 +43,10 @@ pub(super) enum Reply<'a> {
 
 /// The bytes are no reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// The reply at the front of `bytes` and its length, when all of it is there.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Malformed> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Malformed> {
     let mut reader = Reader { bytes, at: 0 };
     Ok(reader.reply(DEPTH_MAX)?.map(|reply| (reply, reader.at)))
 }

@@ -1,8 +1,10 @@
-//! `ferrite-loadtest chaos`: receivers that break in the middle, stall, or are killed.
+//! `ferrite-loadtest chaos`: receivers that break in the middle, stall, or are killed; servers that
+//! are killed.
 
 use super::process::ReceiverProcess;
 use super::trial::{self, Trial};
 use super::{Outcome, ScenarioError, conclude, io};
+use super::{full_disk, killed_server};
 use crate::defaults::defaults;
 use crate::result::Finding;
 use crate::run;
@@ -11,16 +13,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often a receiver breaks.
-const BREAK_EVERY: Duration = Duration::from_secs(1);
-/// How long the receiver is gone after a kill.
-const GONE: Duration = Duration::from_millis(300);
+pub(super) const BREAK_EVERY: Duration = Duration::from_secs(1);
+/// How long a receiver or a server is gone after a kill.
+pub(super) const GONE: Duration = Duration::from_millis(300);
 /// The deadline of an exchange.
 const TIMEOUT_MS: u64 = 500;
 /// The same with a receiver that stalls, which does so for twice as long.
 const STALL_TIMEOUT_MS: u64 = 200;
-const RETRY_DELAY_MS: u64 = 20;
+pub(super) const RETRY_DELAY_MS: u64 = 20;
 /// Different keys: so few that each has many events, whose order can break.
-const KEYS: u64 = 200;
+pub(super) const KEYS: u64 = 200;
 
 /// What happens to the receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -33,14 +35,16 @@ pub enum Disaster {
     /// Its process is killed with SIGKILL and started again, over and over. It writes its history
     /// before it answers, so nothing that it answered may be missing there.
     Kill,
-    /// The server is killed: needs the durable log.
+    /// The server is killed with SIGKILL and started again on its directory, over and over. What
+    /// it has answered to its clients must arrive, in order.
     Server,
-    /// The server's disk is full: needs the durable log.
+    /// The log of the server may take little, and an endpoint is gone until it is full. What no longer
+    /// fits is counted, the others go on, and all goes on when the endpoint returns.
     DiskFull,
 }
 
 /// Sends events to a receiver that meets with a disaster, and judges what both sides have seen.
-/// Exit code 0: all held; 1: something broke, or there is no such scenario in this build.
+/// Exit code 0: all held; 1: something broke.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// What happens.
@@ -58,6 +62,12 @@ pub struct Options {
     /// The program to start as receiver [default: this one].
     #[arg(long, hide = true)]
     pub program: Option<PathBuf>,
+    /// The `ferrite` program, for disasters of the server [default: the one beside this program].
+    #[arg(long, value_name = "PROGRAM")]
+    pub server: Option<PathBuf>,
+    /// Without the durable log: the scenario must fail, which shows that it can.
+    #[arg(long, hide = true)]
+    pub in_memory: bool,
     /// Write the result to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -88,11 +98,8 @@ pub fn chaos(options: &Options) -> Result<Outcome, ScenarioError> {
             std::thread::sleep(GONE);
             receiver.live()
         })?,
-        Disaster::Server | Disaster::DiskFull => {
-            return Err(ScenarioError::NotApplicable(
-                "this build has no durable log: what a server holds ends with its process",
-            ));
-        }
+        Disaster::Server => killed_server::findings(options, folder.path())?,
+        Disaster::DiskFull => full_disk::findings(options, folder.path())?,
     };
     let label = format!("chaos: {:?}", options.disaster).to_lowercase();
     conclude(&label, findings, Vec::new(), options.json.as_deref())

@@ -61,7 +61,9 @@ fn unknown(judge: &Judge, findings: &mut Findings) {
     for (path, lanes) in &judge.paths {
         for (key, lane) in &lanes.lanes {
             let accepted = judge.accepted.get(key).unwrap_or(&nothing);
-            for sequence in lane.seen.without(accepted).flatten() {
+            let unanswered = judge.unanswered.get(key).unwrap_or(&nothing);
+            let unknown = lane.seen.without(accepted).flatten();
+            for sequence in unknown.filter(|sequence| !unanswered.contains(*sequence)) {
                 findings.add(Kind::Unknown, || format!("{path} {key}#{sequence}"));
             }
         }

@@ -22,9 +22,19 @@ pub(super) struct Lane {
     end_sequence: u64,
     /// The number of the latest attempt of that id.
     attempt: u32,
+    /// Which life of the engine the latest request was of.
+    life: usize,
 }
 
 impl Lane {
+    /// A request of this life of the engine comes next. If it is another life, the lane begins anew:
+    /// with whatever event, and with attempts that count from wherever they were noted.
+    pub fn begin_life(&mut self, life: usize) {
+        if self.life != life {
+            (self.life, self.latest, self.before, self.id, self.attempt) = (life, None, None, 0, 0);
+        }
+    }
+
     /// A request is over. `sequences` are those of this key in it: more than one in a batch.
     /// Requests of one lane come in the order in which they were over.
     ///

@@ -10,6 +10,10 @@
 //! a time that the receiver does not know. The events of a batch count like single ones; that they
 //! are under way together is no overlap, but they must be in order.
 //!
+//! A restart of the engine begins each lane anew: an event that was answered may come again, and
+//! those that follow it come again behind it. What a lane leaves out then is lost, or comes later
+//! and is out of order.
+//!
 //! Lines are looked at as they come and then forgotten: memory grows with paths and keys, and with
 //! the gaps in their sequences, not with the lines.
 
@@ -54,7 +58,10 @@ pub fn check(lines: impl IntoIterator<Item = HistoryLine>, rules: Rules) -> Verd
 fn over_us(line: &HistoryLine) -> u64 {
     match line {
         HistoryLine::Request(request) => request.answered_us,
-        HistoryLine::Accepted { .. } | HistoryLine::Accounts(_) => 0,
+        HistoryLine::Accepted { .. }
+        | HistoryLine::Accounts(_)
+        | HistoryLine::Unanswered { .. }
+        | HistoryLine::Restarted { .. } => 0,
     }
 }
 
@@ -64,6 +71,10 @@ fn over_us(line: &HistoryLine) -> u64 {
 struct Judge {
     accepted: HashMap<String, Ranges>,
     accepted_count: u64,
+    /// What may be an event or not.
+    unanswered: HashMap<String, Ranges>,
+    /// When the engine started again, ascending.
+    restarts_us: Vec<u64>,
     accounts: Vec<Accounts>,
     paths: BTreeMap<String, Path>,
     ids: Ids,
@@ -85,6 +96,10 @@ impl Judge {
             HistoryLine::Accepted { key, sequence, .. } => self.accept(key, sequence),
             HistoryLine::Accounts(accounts) => self.accounts.push(accounts),
             HistoryLine::Request(request) => self.request(&request),
+            HistoryLine::Unanswered { key, sequence } => {
+                self.unanswered.entry(key).or_default().insert(sequence);
+            }
+            HistoryLine::Restarted { at_us } => self.restarts_us.push(at_us),
         }
     }
 
@@ -101,6 +116,7 @@ impl Judge {
 
     fn request(&mut self, request: &Request) {
         self.request_count += 1;
+        let life = self.restarts_us.partition_point(|at_us| *at_us <= request.arrived_us);
         let id = self.ids.hash(&request.id);
         self.ids.check(request, id, &mut self.findings);
         let path = match self.paths.get_mut(&request.path) {
@@ -109,14 +125,17 @@ impl Judge {
         };
         path.signature(request, &mut self.findings);
         match request.events.as_slice() {
-            [] => path.lane(request, id, &request.key, &[request.sequence], &mut self.findings),
+            [] => {
+                let sequences = [request.sequence];
+                path.lane(request, (life, id), &request.key, &sequences, &mut self.findings);
+            }
             events => {
                 let mut by_key: BTreeMap<&str, Vec<Option<u64>>> = BTreeMap::new();
                 for event in events {
                     by_key.entry(&event.key).or_default().push(event.sequence);
                 }
                 for (key, sequences) in by_key {
-                    path.lane(request, id, key, &sequences, &mut self.findings);
+                    path.lane(request, (life, id), key, &sequences, &mut self.findings);
                 }
             }
         }
@@ -139,7 +158,7 @@ impl Path {
     fn lane(
         &mut self,
         request: &Request,
-        id: u64,
+        (life, id): (usize, u64),
         key: &str,
         sequences: &[Option<u64>],
         findings: &mut Findings,
@@ -152,6 +171,7 @@ impl Path {
         if known.len() < sequences.len() {
             findings.add(Kind::Unknown, || format!("{request}: {}", Event { key, sequence: None }));
         }
+        lane.begin_life(life);
         lane.over(request, id, key, &known, findings);
         lane.attempt(request, id, findings);
     }

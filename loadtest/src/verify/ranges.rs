@@ -32,6 +32,12 @@ impl Ranges {
         true
     }
 
+    /// Whether a number is in it.
+    pub fn contains(&self, number: u64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= number);
+        self.ranges.get(at).is_some_and(|range| range.contains(&number))
+    }
+
     /// How many numbers.
     pub fn count(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
@@ -97,6 +103,9 @@ mod tests {
             let found: Vec<u64> = ranges.without(&other).flatten().collect();
             let wanted: Vec<u64> = set.difference(&other_set).copied().collect();
             prop_assert_eq!(found, wanted);
+            for number in 0..41 {
+                prop_assert_eq!(ranges.contains(number), set.contains(&number));
+            }
         }
     }
 }

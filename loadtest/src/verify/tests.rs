@@ -432,6 +432,56 @@ fn what_was_answered_twice_is_counted_and_no_breach() {
     assert!(verdict.to_string().contains("1 deliveries were answered 2xx again"), "{verdict}");
 }
 
+/// The second and third event of a key were answered, and come again after a kill.
+fn restarted() -> Vec<HistoryLine> {
+    let mut lines = example();
+    lines.retain(|line| !matches!(line, HistoryLine::Accounts(_)));
+    let of_lane = |line: &HistoryLine| match line {
+        HistoryLine::Request(request) if request.path == "/a" && request.key == "k:1" => {
+            Some(request.clone())
+        }
+        _ => None,
+    };
+    let again: Vec<Request> = lines.iter().filter_map(of_lane).skip(1).collect();
+    lines.extend(again.into_iter().map(|request| {
+        let (arrived_us, answered_us) = (request.arrived_us + 1000, request.answered_us + 1000);
+        HistoryLine::Request(Request { arrived_us, answered_us, ..request })
+    }));
+    lines.push(HistoryLine::Restarted { at_us: 900 });
+    lines
+}
+
+#[test]
+fn after_a_restart_a_lane_may_begin_again_but_must_keep_its_order() {
+    let verdict = judged(restarted());
+    assert_eq!((verdict.findings, verdict.duplicates), (Vec::new(), 2));
+    let mut lines = restarted();
+    lines.pop();
+    assert_eq!(kinds(lines), [Kind::Order], "without a restart nothing comes again");
+    // They come again, the later one first.
+    let mut lines = restarted();
+    let at = lines.len() - 3;
+    let HistoryLine::Request(request) = &mut lines[at] else { panic!() };
+    (request.arrived_us, request.answered_us) = (2000, 2010);
+    assert_eq!(kinds(lines), [Kind::Order]);
+}
+
+#[test]
+fn what_was_not_answered_may_arrive_or_not() {
+    let mut lines = restarted();
+    let sequence = 2;
+    let key = || "k:1".to_owned();
+    lines.retain(
+        |line| !matches!(line, HistoryLine::Accepted { key, sequence: 2, .. } if key == "k:1"),
+    );
+    assert_eq!(kinds(lines.clone()), [Kind::Unknown]);
+    lines.push(HistoryLine::Unanswered { key: key(), sequence });
+    assert_eq!(kinds(lines), []);
+    let mut lines = restarted();
+    lines.push(HistoryLine::Unanswered { key: key(), sequence: 3 });
+    assert_eq!(kinds(lines), []);
+}
+
 #[test]
 fn files_are_judged_side_by_side_and_a_line_that_is_none_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -229,8 +229,21 @@ impl Shard {
     /// for it. `false`: take in no events now, there is no room for them. To be called before
     /// events are taken in, and after.
     pub fn handle_journal(&mut self, now: Now) -> bool {
+        self.look_at_journal(now.tick);
         let Some(keeping) = &mut self.journal else { return true };
-        let urgency = keeping.journal.urgency();
+        match keeping.journal.urgency() {
+            Urgency::Nothing => true,
+            Urgency::Later => {
+                self.flush_later(now.tick);
+                true
+            }
+            Urgency::Now => keeping.journal.flush(),
+        }
+    }
+
+    /// Looks what the journal has to tell.
+    pub(super) fn look_at_journal(&mut self, now: Tick) {
+        let Some(keeping) = &mut self.journal else { return };
         if keeping.journal.is_full() != keeping.was_full {
             keeping.was_full = !keeping.was_full;
             for slot in 0..self.webhooks.len() as u32 {
@@ -239,15 +252,7 @@ impl Shard {
         }
         while let Some(lost) = self.journal.as_mut().and_then(|keeping| keeping.journal.poll_lost())
         {
-            self.lose(now.tick, lost);
-        }
-        match urgency {
-            Urgency::Nothing => true,
-            Urgency::Later => {
-                self.flush_later(now.tick);
-                true
-            }
-            Urgency::Now => self.journal.as_mut().is_none_or(|keeping| keeping.journal.flush()),
+            self.lose(now, lost);
         }
     }
 

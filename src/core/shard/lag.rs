@@ -149,7 +149,9 @@ impl Shard {
     }
 
     /// What could not be fetched yet is asked for again.
-    pub(super) fn fetch_again(&mut self, number: u64) {
+    pub(super) fn fetch_again(&mut self, now: Tick, number: u64) {
+        // It may have been lost instead.
+        self.look_at_journal(now);
         let slot = self.slot_of(number);
         self.fetch_if_room(number, slot);
     }
@@ -304,12 +306,14 @@ impl Shard {
         if self.journal.is_none() {
             return 0;
         }
-        // By the first worker that hears of it: the others may still take some up.
-        let unread = webhook.definition.ledger.forget_unread();
-        self.shared.unread.fetch_sub(unread, Ordering::Relaxed);
         let number = webhook.definition.number;
         let letters = webhook.definition.ledger.dead().places_of(self.config.worker);
         self.ack_places(number, &letters, Finish::Cancelled);
+        // One of the workers counts what none has read.
+        let unread = webhook.definition.ledger.take_unread();
+        self.shared.unread.fetch_sub(unread, Ordering::Relaxed);
+        self.totals().deliveries.triggered.add(unread);
+        self.totals().deliveries.cancelled.add(unread);
         let Some(lag) = webhook.lag.take() else { return 0 };
         let spilled = lag.spilled;
         for counters in [webhook.counters(self.config.worker), &self.totals().deliveries] {

@@ -150,7 +150,7 @@ impl Shard {
                     continue;
                 }
                 Due::Fetch { webhook } => {
-                    self.fetch_again(webhook);
+                    self.fetch_again(now.tick, webhook);
                     continue;
                 }
                 Due::Lane { lane, generation } => match self.lanes.get(lane as usize) {

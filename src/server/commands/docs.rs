@@ -7,7 +7,8 @@ use super::{Command, Context, webhook_docs};
 use crate::server::reply::Reply;
 
 /// One argument of a command.
-pub(super) struct Argument {
+pub struct Argument {
+    /// Its name.
     pub name: &'static str,
     /// `string`, `integer`, `pattern`, `pure-token`, `oneof` or `block`.
     pub kind: &'static str,

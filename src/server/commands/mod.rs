@@ -15,6 +15,7 @@ mod webhook_deliveries;
 mod webhook_docs;
 mod webhook_options;
 mod webhook_reply;
+mod webhook_words;
 
 use super::command_table::CommandSpec;
 use super::connection::Clients;
@@ -29,8 +30,12 @@ const NAME_BYTES_MAX: usize = 64;
 /// Bytes of an unknown command's arguments that its error repeats.
 const ECHOED_BYTES_MAX: usize = 128;
 
-pub(crate) use webhook::write_test_report;
+pub use docs::Argument;
+pub(crate) use webhook::{parse_publish, write_test_report};
+pub(crate) use webhook_docs::arguments as webhook_arguments;
 pub(crate) use webhook_options::option_words;
+pub(crate) use webhook_reply::error_text;
+pub use webhook_words::{CommandWords, commands_of};
 
 pub(crate) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 pub(crate) const SYNTAX_ERROR: &str = "ERR syntax error";

@@ -145,7 +145,10 @@ fn trace_text<'a>(
 }
 
 /// Reads what `WEBHOOK.PUBLISH` was given; `database` is the connection's.
-fn parse_publish<'a>(args: &'a [&'a [u8]], database: u32) -> Result<EventRef<'a>, String> {
+pub(crate) fn parse_publish<'a>(
+    args: &'a [&'a [u8]],
+    database: u32,
+) -> Result<EventRef<'a>, String> {
     let kind = WebhookEvent::from_name(args[1]).ok_or_else(|| {
         let word = String::from_utf8_lossy(&args[1][..args[1].len().min(64)]);
         format!("ERR unknown event '{word}'; events are: {}", event_names())

@@ -192,7 +192,7 @@ const PUBLISH: &[Argument] = &[
 ];
 
 /// The arguments of the command called `name`; empty when they are not described.
-pub(super) fn arguments(name: &str) -> &'static [Argument] {
+pub(crate) fn arguments(name: &str) -> &'static [Argument] {
     match name {
         "webhook.create" => CREATE,
         "webhook.update" => UPDATE,

@@ -8,7 +8,7 @@ use crate::webhooks::{
 };
 
 /// Text that stands for an error in replies: its prefix tells clients what kind it is.
-pub(super) fn error_text(error: &WebhookError) -> String {
+pub(crate) fn error_text(error: &WebhookError) -> String {
     let prefix = match error {
         WebhookError::NotFound(_) => "NOWEBHOOK",
         WebhookError::Exists(_) => "WEBHOOKEXISTS",
@@ -137,7 +137,7 @@ pub(super) fn info(reply: &mut Reply<'_>, info: &WebhookInfo) {
     ]);
     fields.extend(more_counters(stats));
     fields.extend([
-        ("status_reason", Value::or_nothing(info.status.reason(), Value::Text)),
+        ("status_reason", Value::or_nothing(info.status_reason(), Value::Text)),
         ("status_since", Value::Time(info.status_since_us)),
         ("retry_after_until", Value::or_nothing(info.retry_after_until_us, Value::Time)),
         ("breaker", Value::Text(info.breaker.name())),

@@ -12,6 +12,7 @@ mod nearest;
 mod place;
 mod queue;
 mod security;
+mod words;
 
 pub use default_file::{default_file, reference};
 pub use environment::variable;
@@ -55,6 +56,15 @@ pub fn load(
     path: Option<&Path>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
+    load_with_words(path, variables, &[])
+}
+
+/// As [`load`], and then changed by pairs of a key and its value, as a module's arguments are.
+pub fn load_with_words(
+    path: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    words: &[(&str, &str)],
+) -> Result<Loaded, ConfigError> {
     let mut settings = ServerSettings::default();
     let mut problems = Vec::new();
     if let Some(path) = path {
@@ -69,6 +79,7 @@ pub fn load(
         }
     }
     problems.extend(environment::apply(variables, &mut settings));
+    problems.extend(words::apply(words, &mut settings));
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }

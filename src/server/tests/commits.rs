@@ -106,8 +106,7 @@ fn with_fsync_always_no_write_runs_ahead_of_a_log_that_cannot_follow() {
     wait_until("a refusal", || {
         client.send("SET k 1\r\n");
         client.expect("-");
-        let refused = client.answer("PING").starts_with("MISCONF Events of webhooks");
-        refused
+        client.answer("PING").starts_with("MISCONF Events of webhooks")
     });
     let refused = client.answer("WEBHOOK.PUBLISH SET k 2");
     assert!(refused.contains("the disk is gone"), "{refused}");

@@ -282,6 +282,7 @@ impl Engine for StubEngine {
             old_secrets: 0,
             old_secrets_until_us: None,
             tls_profile: None,
+            held: None,
             while_disabled: options.while_disabled,
             stats: STATS,
             status_since_us: 1_705_312_800_000_000,

@@ -1,12 +1,12 @@
 //! The waiting, without an engine: what it offers is answered by hand, or by a log.
 
 use super::{Round, Waiters};
-use crate::base::block_on::block_on;
 use crate::core::event::WebhookEvent;
 use crate::core::journal::{LogEvent, StoredEvent};
 use crate::inbox::Room;
 use crate::log::{AnswerWaiters, DurableLog, Fsync, LogConfig, LogError};
 use crate::webhooks::WebhookError;
+use crate::webhooks::block_on::block_on;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -20,11 +20,11 @@ fn waiters() -> Arc<Waiters> {
 /// A round that has offered `offered` events.
 fn round(waiters: &Arc<Waiters>, offered: u64) -> Round {
     let waiter = waiters.enter().unwrap();
-    Round { waiters: Some(waiters.clone()), waiter, offered, failed: 0 }
+    Round { waiters: Some(waiters.clone()), waiter, offered, failed: 0, hurried: false }
 }
 
 fn look(round: &mut Round) -> Poll<Result<(), WebhookError>> {
-    round.poll_committed(&mut Context::from_waker(Waker::noop()))
+    round.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[derive(Default)]
@@ -45,18 +45,18 @@ fn a_round_is_over_when_all_its_events_are_answered_and_wakes_once() {
     let mut context = Context::from_waker(&waker);
     // Answers may come before anybody looks.
     waiters.answer_one(one.waiter, Ok(()));
-    assert_eq!(one.poll_committed(&mut context), Poll::Pending);
+    assert_eq!(one.poll(&mut context), Poll::Pending);
     waiters.answer(&[one.waiter, other.waiter], Ok(()));
     assert_eq!(look(&mut other), Poll::Ready(Ok(())));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
     waiters.answer_one(one.waiter, Ok(()));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
-    assert_eq!(one.poll_committed(&mut context), Poll::Ready(Ok(())));
+    assert_eq!(one.poll(&mut context), Poll::Ready(Ok(())));
     // The next round counts anew.
     one.offered = 1;
-    assert_eq!(one.poll_committed(&mut context), Poll::Pending);
+    assert_eq!(one.poll(&mut context), Poll::Pending);
     waiters.answer_one(one.waiter, Ok(()));
-    assert_eq!(one.poll_committed(&mut context), Poll::Ready(Ok(())));
+    assert_eq!(one.poll(&mut context), Poll::Ready(Ok(())));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
     // With nothing offered there is nothing to wait for; nobody is told of what nobody waits for.
     assert_eq!(look(&mut one), Poll::Ready(Ok(())));
@@ -141,7 +141,7 @@ fn the_end_of_the_engine_ends_all_waiting() {
             waiters.close();
         })
     };
-    let outcome = block_on(std::future::poll_fn(|context| waiting.poll_committed(context)));
+    let outcome = block_on(std::future::poll_fn(|context| waiting.poll(context)));
     assert_eq!((outcome, waiting.failed), (Err(WebhookError::ShutDown), 1));
     ender.join().unwrap();
     assert_eq!(look(&mut answered), Poll::Ready(Ok(())), "what was answered stays so");
@@ -209,8 +209,7 @@ fn many_callers_wait_for_one_log() {
                         group = round(&waiters, 0);
                         continue;
                     }
-                    let outcome =
-                        block_on(std::future::poll_fn(|context| group.poll_committed(context)));
+                    let outcome = block_on(std::future::poll_fn(|context| group.poll(context)));
                     assert_eq!(outcome, Ok(()));
                     let sequence = last.0 * WORKERS as u64 + last.1 as u64;
                     let id = crate::base::id::EventId { boot: log.boot(), sequence };

@@ -3,13 +3,13 @@
 //! What earlier starts have left is read once, in order, for all webhooks and workers together. A
 //! webhook that takes up its deliveries more slowly than they are read goes on by itself from
 //! where it is; so does each webhook when all was read. A webhook that begins to lag later is read
-//! from the segment on that was written to then.
+//! from where the log ended then.
 
 use crate::base::hash::{KeyHasher, worker_of};
 use crate::base::id::EventId;
 use crate::core::journal::{Fetch, Fetched, StoredDelivery, StoredEvent};
 use crate::io::worker::{Control, WorkerShared};
-use crate::log::{LogError, LogReader, Scan};
+use crate::log::{LogError, LogReader, Position, Scan};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -25,6 +25,8 @@ const AHEAD_BYTES_MAX: usize = 16 << 20;
 const FETCH_BYTES_MAX: usize = 1 << 20;
 /// An error that stays is told this often.
 const ERROR_INTERVAL: Duration = Duration::from_secs(10);
+/// What could not be read is tried again after this.
+const AFTER_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a worker asks.
 pub(super) enum Request {
@@ -36,8 +38,8 @@ pub(super) enum Request {
         webhook: u64,
         /// The event that it begins with.
         first: EventId,
-        /// That event is in this segment or behind.
-        segment: u64,
+        /// That event is behind this.
+        behind: Position,
     },
     /// Deliveries, please.
     Fetch {
@@ -117,8 +119,8 @@ impl Fetcher {
                 false => requests.try_recv(),
             };
             match request {
-                Ok(Request::Begin { worker, webhook, first, segment }) => {
-                    let scan = Some(self.reader.scan_in(segment, webhook));
+                Ok(Request::Begin { worker, webhook, first, behind }) => {
+                    let scan = Some(self.reader.scan_behind(behind, webhook));
                     let cursor = Cursor { scan, first: Some(first), ..Cursor::default() };
                     self.forget((worker, webhook));
                     self.cursors.insert((worker, webhook), cursor);
@@ -169,6 +171,7 @@ impl Fetcher {
                 Ok(false) => return self.all_is_read(scan),
                 Err(error) => {
                     self.tell(&error);
+                    std::thread::sleep(AFTER_ERROR_PAUSE);
                     break;
                 }
             }
@@ -187,6 +190,11 @@ impl Fetcher {
         let worker = worker_of(key_hash, self.workers.len());
         for index in 0..self.event.targets.len() {
             let webhook = self.event.targets[index].webhook;
+            let is_new = self.event.id.boot == self.boot;
+            if is_new && !self.cursors.contains_key(&(worker, webhook)) {
+                // The webhook does not lag: it has it in memory.
+                continue;
+            }
             let cursor = self.cursors.entry((worker, webhook)).or_default();
             if cursor.scan.is_some() {
                 continue;

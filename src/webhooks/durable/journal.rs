@@ -147,9 +147,9 @@ impl Journal for LogJournal {
     }
 
     fn begin(&mut self, webhook: u64, first: EventId) {
-        // The event is not handed over yet: it will be in this segment or behind.
-        let segment = self.reader.last_segment();
-        self.request(Request::Begin { worker: self.worker, webhook, first, segment });
+        // The event is not handed over yet: it will be behind this.
+        let behind = self.reader.end();
+        self.request(Request::Begin { worker: self.worker, webhook, first, behind });
     }
 
     fn fetch(&mut self, fetch: Fetch) {
