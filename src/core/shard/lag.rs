@@ -162,7 +162,10 @@ impl Shard {
         let lagging = lagging.map(|webhook| webhook.definition.number);
         let mut numbers: Vec<u64> = lagging.chain(self.orphans.keys().copied()).collect();
         numbers.sort_unstable();
-        numbers.into_iter().for_each(|number| self.fetch_again(number));
+        for number in numbers {
+            let slot = self.slot_of(number);
+            self.fetch_if_room(number, slot);
+        }
     }
 
     /// What was asked for with [`Journal::fetch`](crate::core::journal::Journal::fetch). Takes the

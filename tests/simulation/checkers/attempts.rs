@@ -2,8 +2,7 @@
 
 use super::super::faults::Plan;
 use super::super::history::{
-    Attempt, CarriedEvent, End, Entry, Form, Happening, History, Note, RequestName, Sent,
-    Terms,
+    Attempt, CarriedEvent, End, Entry, Form, Happening, History, Note, RequestName, Sent, Terms,
 };
 use super::at;
 use ferrite::core::http::response::DeliveryWish;
