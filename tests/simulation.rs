@@ -48,7 +48,7 @@ use std::time::Instant;
 /// Seeds of a run that is told nothing else.
 const SEEDS_DEFAULT: u64 = 3000;
 /// As many of engines that keep a journal.
-const DURABLE_SEEDS_DEFAULT: u64 = 1000;
+const DURABLE_SEEDS_DEFAULT: u64 = 600;
 const THREADS: usize = 2;
 
 fn from_environment(name: &str) -> Option<u64> {
