@@ -48,7 +48,7 @@ use std::time::Instant;
 /// Seeds of a run that is told nothing else.
 const SEEDS_DEFAULT: u64 = 3000;
 /// As many of engines that keep a journal.
-const DURABLE_SEEDS_DEFAULT: u64 = 2;
+const DURABLE_SEEDS_DEFAULT: u64 = 600;
 const THREADS: usize = 2;
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -128,6 +128,8 @@ fn one_seed() {
 fn a_seed_repeats_itself() {
     for seed in 0..20 {
         let (first, second) = (run::history_of(seed), run::history_of(seed));
+        assert!(first.tail(usize::MAX) == second.tail(usize::MAX), "seed {seed} is not repeatable");
+        let (first, second) = (run::durable_history_of(seed), run::durable_history_of(seed));
         assert!(first.tail(usize::MAX) == second.tail(usize::MAX), "seed {seed} is not repeatable");
     }
 }

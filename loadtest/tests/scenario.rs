@@ -69,11 +69,39 @@ fn what_a_stalled_receiver_reads_too_late_breaks_nothing() {
     assert_eq!(disaster(Disaster::Stall, 3).unwrap(), Outcome::Passed);
 }
 
-#[test]
-fn scenarios_of_the_durable_log_say_that_there_is_none() {
-    for kind in [Disaster::Server, Disaster::DiskFull] {
-        assert!(matches!(disaster(kind, 1), Err(ScenarioError::NotApplicable(_))));
+/// The `ferrite` program beside the harness, if it was built.
+fn server() -> Option<std::path::PathBuf> {
+    let path = Path::new(env!("CARGO_BIN_EXE_ferrite-loadtest")).with_file_name("ferrite");
+    if !path.exists() {
+        eprintln!("not shown here: {} is not built", path.display());
     }
+    path.exists().then_some(path)
+}
+
+fn disaster_of_a_server(disaster: Disaster, in_memory: bool) -> Option<Outcome> {
+    let options = chaos::Options {
+        disaster,
+        seconds: 3,
+        rate: 400,
+        server: Some(server()?),
+        in_memory,
+        ..Default::default()
+    };
+    Some(chaos::chaos(&options).unwrap())
+}
+
+#[test]
+fn a_killed_server_loses_nothing_but_without_its_log() {
+    for (in_memory, wanted) in [(false, Outcome::Passed), (true, Outcome::Failed)] {
+        let Some(outcome) = disaster_of_a_server(Disaster::Server, in_memory) else { return };
+        assert_eq!(outcome, wanted, "in memory: {in_memory}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_counted_and_outlived() {
+    let Some(outcome) = disaster_of_a_server(Disaster::DiskFull, false) else { return };
+    assert_eq!(outcome, Outcome::Passed);
 }
 
 /// Whether the others move is a question for a quiet machine and a longer time: the quick form

@@ -16,6 +16,10 @@ use std::io;
 
 /// Segments that the log may have before any is cleaned.
 const SEGMENTS_MIN: u64 = 4;
+/// Of a segment that is cleaned, one of so many parts is finished.
+const USUAL_PART: u64 = 2;
+/// The same, while the log is near its bound.
+const PRESSED_PART: u64 = 8;
 
 /// A copy that is being made.
 pub(super) struct Cleaning {
@@ -70,21 +74,26 @@ impl Store {
     }
 
     /// The oldest segment of which more than half is finished, when the log is larger than twice
-    /// what is unfinished.
+    /// what is unfinished. While the log is near its bound, one of which an eighth is finished is
+    /// worth it, too: a backlog that fills the log must leave room for what is finished soon.
     fn worth_cleaning(&self) -> Option<u64> {
         let table = self.table.lock();
-        let live: u64 = table.segments.iter().map(|segment| segment.live_bytes()).sum();
-        let enough = (SEGMENTS_MIN * self.config.segment_bytes).max(live.saturating_mul(2));
-        if self.disk_bytes() <= enough {
-            return None;
+        let part = if self.is_pressed { PRESSED_PART } else { USUAL_PART };
+        if !self.is_pressed {
+            let live: u64 = table.segments.iter().map(|segment| segment.live_bytes()).sum();
+            let enough = (SEGMENTS_MIN * self.config.segment_bytes).max(live.saturating_mul(2));
+            if self.disk_bytes() <= enough {
+                return None;
+            }
         }
         let oldest = table.segments.front()?.id;
+        let is_finished = |live: u64, of: u64| (of - live.min(of)) * part >= of;
         let worth = table.segments.iter().find(|segment| {
             segment.sealed
                 && segment.end > SEGMENT_HEADER_BYTES as u64
-                && segment.live * 2 <= segment.events
+                && is_finished(segment.live, segment.events)
                 && segment.cleaned_at.is_none_or(|(at_oldest, live)| {
-                    segment.live * 2 <= live && live > 0 || at_oldest != oldest
+                    live > 0 && is_finished(segment.live, live) || at_oldest != oldest
                 })
         });
         worth.map(|segment| segment.id)

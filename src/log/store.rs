@@ -91,6 +91,8 @@ pub struct Store {
     pub(super) cleaning: Option<Cleaning>,
     /// The directory failed after a cleaning: another could rely on what is not there.
     pub(super) cleaning_is_off: bool,
+    /// The bound of the disk is near.
+    pub(super) is_pressed: bool,
     pub(super) counters: StoreCounters,
 }
 
@@ -179,6 +181,7 @@ impl Store {
             doomed: VecDeque::new(),
             cleaning: None,
             cleaning_is_off: false,
+            is_pressed: false,
             counters: StoreCounters::default(),
         };
         Ok((store, report))
@@ -203,6 +206,11 @@ impl Store {
     /// Bytes of all segments.
     pub fn disk_bytes(&self) -> u64 {
         self.sealed_bytes + self.active.end
+    }
+
+    /// Says whether the bound of the disk is near: then more is cleaned.
+    pub fn set_pressed(&mut self, is_pressed: bool) {
+        self.is_pressed = is_pressed;
     }
 
     /// The bound of [`Store::disk_bytes`] for events.

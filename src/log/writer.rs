@@ -407,6 +407,7 @@ impl Writer {
             None if used >= soft => Pressure::Full,
             None => Pressure::None,
         };
+        self.store.set_pressed(used >= soft);
         if pressure != self.link.pressure() {
             self.link.set_pressure(pressure);
             match pressure {

@@ -90,7 +90,8 @@ mod tests {
         };
         assert_eq!(check(|_| {}), Ok(()));
         assert_eq!(check(|c| (c.segment_bytes, c.max_disk_bytes) = (4096, 8192)), Ok(()));
-        let refused: [(fn(&mut QueueConfig), &str); 4] = [
+        type Spoil = fn(&mut QueueConfig);
+        let refused: [(Spoil, &str); 4] = [
             (|c| c.segment_bytes = 4095, "segment_bytes must be at least 4096"),
             (|c| c.max_disk_bytes = 2 * c.segment_bytes - 1, "max_disk_bytes must be"),
             (|c| c.segment_bytes = u64::MAX, "max_disk_bytes must be"),

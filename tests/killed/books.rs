@@ -29,6 +29,8 @@ pub struct Webhook {
     pub seen: Vec<Seen>,
     /// The dead letters, in the end.
     pub dead: HashSet<EventId>,
+    /// After so many attempts a delivery is given up; `None`: it never is.
+    pub attempts_max: Option<u32>,
 }
 
 /// A request.

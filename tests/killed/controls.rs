@@ -57,6 +57,7 @@ fn good() -> Story {
             name: name.to_owned(),
             seen: requests(began, &list),
             dead: dead.iter().copied().map(id).collect(),
+            attempts_max: None,
         }
     };
     let last = [(1, 5, 200)];
@@ -130,6 +131,15 @@ fn an_event_before_its_turn_is_found() {
         story.webhooks[0].seen[1].status = 500;
         story.webhooks[0].seen[1].attempt = 2;
     });
+    // But the next one comes when it is given up, also if the log forgets that.
+    let given_up = found(|story| {
+        let webhook = &mut story.webhooks[0];
+        webhook.attempts_max = Some(1);
+        webhook.seen[2].status = 500;
+        webhook.seen[3].status = 500;
+        webhook.dead.insert(id(1));
+    });
+    assert!(given_up.is_empty(), "{given_up:?}");
     // What comes again leaves one out.
     found_is(Broken::Order, |story| _ = story.webhooks[0].seen.remove(4));
     // A later event of the last life came before the one that it had left.

@@ -200,7 +200,6 @@ fn a_full_log_lets_writers_wait() {
 
 /// What the others write and finish must not stay on the disk for the sake of a backlog.
 #[test]
-#[ignore = "fails: the log is not cleaned when a backlog fills half of it"]
 fn others_go_on_while_a_backlog_fills_the_log() {
     fill_and_return("reject", 4000);
 }

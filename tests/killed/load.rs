@@ -5,7 +5,8 @@ use ferrite::base::random::Random;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Writes that one client sends before it waits for their replies.
@@ -19,6 +20,8 @@ pub struct Client {
     keys: Vec<u32>,
     random: Random,
     pub writes: HashMap<u32, Writes>,
+    /// Writes that were answered.
+    pub answered: Arc<AtomicUsize>,
     /// Replies that were errors; the event may be lost, as its client was told.
     pub refused: usize,
 }
@@ -27,16 +30,21 @@ impl Client {
     pub fn new(keys: std::ops::Range<u32>, seed: u64) -> Client {
         let keys: Vec<u32> = keys.collect();
         let writes = keys.iter().map(|key| (*key, Writes::default())).collect();
-        Client { keys, random: Random::new(seed), writes, refused: 0 }
+        Client { keys, random: Random::new(seed), writes, answered: Arc::default(), refused: 0 }
     }
 
-    /// Writes until it is told to stop, or the server is gone.
-    pub fn write_until(&mut self, port: u16, stop: &AtomicBool) {
+    /// Writes until it is told to stop, or the server is gone. While `may_write` says no, it waits.
+    pub fn write_until(
+        &mut self,
+        port: u16,
+        stop: &AtomicBool,
+        may_write: &(dyn Fn() -> bool + Sync),
+    ) {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
         let Ok(replies) = stream.try_clone() else { return };
         let mut replies = BufReader::new(replies);
         while !stop.load(Ordering::Relaxed) {
-            if self.burst(&mut stream, &mut replies).is_none() {
+            if may_write() && self.burst(&mut stream, &mut replies).is_none() {
                 return;
             }
             std::thread::sleep(Duration::from_micros(self.random.below(PAUSE_US_MAX)));
@@ -69,7 +77,10 @@ impl Client {
             let mut line = Vec::new();
             replies.read_until(b'\n', &mut line).ok()?;
             match line.as_slice() {
-                b"+OK\r\n" => self.writes.get_mut(&key).unwrap().answered[number] = true,
+                b"+OK\r\n" => {
+                    self.writes.get_mut(&key).unwrap().answered[number] = true;
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                }
                 [b'-', .., b'\n'] => self.refused += 1,
                 // Cut off.
                 _ => return None,

@@ -239,9 +239,16 @@ fn follow(
     let mut next = existing.range(before.number + 1..).filter(|(_, last)| **last >= seen.life);
     if next.next().map(|(number, _)| *number) != Some(seen.number) {
         verdict.add(Broken::Order, || format!("{name}: {before:?}, then {seen:?}"));
-    } else if !answered.contains(&before.number) && !webhook.dead.contains(&before.id) {
+    } else if !answered.contains(&before.number) && !is_given_up(webhook, before) {
         verdict.add(Broken::Order, || format!("{name}: {before:?} was not settled, {seen:?}"));
     }
+}
+
+/// Whether the event of a failed attempt was given up then. It is no dead letter if the log had
+/// forgotten it, as nobody was told that it is safe.
+fn is_given_up(webhook: &Webhook, seen: &Seen) -> bool {
+    let was_last = webhook.attempts_max.is_some_and(|most| seen.attempt >= most);
+    webhook.dead.contains(&seen.id) || was_last
 }
 
 fn lost(story: &Story, webhook: &Webhook, key: u32, lane: &[&Seen], verdict: &mut Verdict) {

@@ -58,7 +58,7 @@ const LIFE_RULES: [(&str, Rule); 1] = [("memory", durable::memory)];
 
 /// What holds over all lives.
 const JOURNAL_RULES: [(&str, Rule); 6] = [
-    ("identity", attempts::identity),
+    ("identity", durable::identity),
     ("kept", durable::kept),
     ("order over lives", durable::order),
     ("notes", durable::notes),

@@ -33,6 +33,9 @@ pub fn schedule(world: &mut World) {
     if world.plan.faults.overload {
         moods.extend([Mood::Full, Mood::Full]);
     }
+    for endpoint in 0..world.plan.endpoints {
+        moods.push(Mood::Down { endpoint });
+    }
     for mood in moods {
         for _ in 0..world.dice.pick(&[0, 0, 1, 4]) {
             let at = world.dice.between(0, duration_us);
@@ -56,4 +59,67 @@ pub fn draw_policies(world: &mut World, coalesce: bool) -> (OnFull, bool) {
     let on_full = world.dice.pick(&[OnFull::Reject, OnFull::Wait, OnFull::DropOldest]);
     // Without order there is no latest.
     (on_full, coalesce || world.dice.chance(850))
+}
+
+mod tests {
+    use super::super::history::{Happening, Note};
+    use super::super::run;
+    use ferrite::core::journal::Finish;
+
+    /// The seeds do all of it: else the rules would show nothing.
+    #[test]
+    fn chance_does_it_all() {
+        let names = [
+            "spilled",
+            "fetched in the same life",
+            "left by a crash",
+            "fetched in another life",
+            "dead letters that are back",
+            "attempts that are remembered",
+            "lost with the disk",
+            "refused by the disk",
+            "promised",
+            "dropped",
+            "gave way",
+            "cancelled",
+            "replayed in another life",
+            "breakdowns",
+        ];
+        let mut seen = [0_u64; 14];
+        for seed in 0..200 {
+            let mut life = 0;
+            for entry in run::durable_history_of(seed).entries {
+                match entry.what {
+                    Happening::Crashed { left, .. } => seen[2] += left.len() as u64,
+                    Happening::Restarted { life: number, .. } => life = number,
+                    Happening::Replayed { name, .. } => seen[12] += u64::from(name.id >> 48 < life),
+                    Happening::Salvaged { .. } => seen[13] += 1,
+                    Happening::Journal { note, .. } => match note {
+                        Note::Event { spilled, .. } => seen[0] += spilled.len() as u64,
+                        Note::Fetched { deliveries, .. } => {
+                            for one in deliveries {
+                                seen[1] += u64::from(!one.earlier);
+                                seen[3] += u64::from(one.earlier);
+                                seen[4] += u64::from(one.dead);
+                                seen[5] += u64::from(one.attempts > 0);
+                            }
+                        }
+                        Note::Lost { ids, .. } => seen[6] += ids.len() as u64,
+                        Note::Refused { ids } => seen[7] += ids.len() as u64,
+                        Note::Answered { kept, .. } => seen[8] += u64::from(kept),
+                        Note::Finished { finish, .. } => {
+                            seen[9] += u64::from(finish == Finish::Dropped as u16);
+                            seen[10] += u64::from(finish == Finish::Coalesced as u16);
+                            seen[11] += u64::from(finish == Finish::Cancelled as u16);
+                        }
+                        _ => {}
+                    },
+                    _ => {}
+                }
+            }
+        }
+        let all: Vec<_> = names.iter().zip(seen).collect();
+        assert!(seen.iter().all(|&seen| seen >= 20), "{all:?}");
+        println!("{all:?}");
+    }
 }

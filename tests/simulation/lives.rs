@@ -1,6 +1,7 @@
 //! The world's side of a journal, and the lives of an engine that keeps one: it ends at any moment
 //! and starts again with what the journal has written, with other workers and another hash.
 
+use super::endpoints::Script;
 use super::history::{FetchedOne, Happening, LeftOver, Note};
 use super::journal::{Left, SharedStore, SimJournal, Store, Told, Trick, Want};
 use super::operations::View;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-/// What may be the matter with the journal for a while.
+/// What may be the matter for a while, mostly with the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     /// It takes nothing.
@@ -23,6 +24,8 @@ pub enum Mood {
     Full,
     /// The disk fails.
     Fails,
+    /// An endpoint is down.
+    Down { endpoint: usize },
 }
 
 /// The place of a webhook among all that ever were.
@@ -204,6 +207,10 @@ impl World {
             return;
         }
         let now = self.now;
+        if let Mood::Down { endpoint } = mood {
+            self.endpoints[endpoint].forever = begins.then_some(Script::Reset);
+            return;
+        }
         {
             let mut store = self.store();
             match mood {
@@ -213,6 +220,7 @@ impl World {
                 }
                 Mood::Full => store.is_full = begins,
                 Mood::Fails => store.fails = begins,
+                Mood::Down { .. } => {}
             }
         }
         for shard in 0..self.seats.len() {
@@ -393,6 +401,7 @@ impl World {
                     | Todo::Breakdown { shard: 0 }
                     | Todo::Heal
                     | Todo::Mood { begins: true, .. }
+                    | Todo::Mood { mood: Mood::Down { .. }, .. }
                     | Todo::Crash { .. }
             )
         });

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// way at any time.
 const AGAIN_MAX: f64 = 0.1;
 /// Lines of a verdict that are shown.
-const VERDICT_LINES_MAX: usize = 12;
+pub(super) const VERDICT_LINES_MAX: usize = 12;
 
 /// Kills the server for as long as the options say, and judges.
 pub(super) fn findings(options: &Options, folder: &Path) -> Result<Vec<Finding>, ScenarioError> {
@@ -65,7 +65,9 @@ pub(super) fn findings(options: &Options, folder: &Path) -> Result<Vec<Finding>,
         sink.stop().map_err(io("a receiver"))?;
     }
     let sender = folder.join("sender");
-    write_history(&sender, &restarts, &written).map_err(io("the sender's history"))?;
+    let lines: Vec<HistoryLine> =
+        restarts.iter().map(|at_us| HistoryLine::Restarted { at_us: *at_us }).collect();
+    write_history(&sender, &lines, &written).map_err(io("the sender's history"))?;
     let verdict = verify::check_files(&[histories, vec![sender]].concat(), Rules::default())?;
     Ok(judge(&restarts, &written, left, &verdict))
 }
@@ -144,7 +146,7 @@ fn kill_again_and_again(
 }
 
 /// Waits until nothing is pending; returns what is left.
-fn drain(client: &mut Client) -> Result<u64, ScenarioError> {
+pub(super) fn drain(client: &mut Client) -> Result<u64, ScenarioError> {
     let began = Instant::now();
     loop {
         let numbers = client.numbers("WEBHOOK.STATS", &[])?;
@@ -156,12 +158,16 @@ fn drain(client: &mut Client) -> Result<u64, ScenarioError> {
     }
 }
 
-fn write_history(path: &Path, restarts: &[u64], written: &[Written]) -> std::io::Result<()> {
+/// The sender's history: `first`, and what was written.
+pub(super) fn write_history(
+    path: &Path,
+    first: &[HistoryLine],
+    written: &[Written],
+) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    let restarts = restarts.iter().map(|at_us| HistoryLine::Restarted { at_us: *at_us });
-    let writes = written.iter().flat_map(|written| &written.lines).cloned();
-    for line in restarts.chain(writes) {
-        serde_json::to_writer(&mut file, &line)?;
+    let writes = written.iter().flat_map(|written| &written.lines);
+    for line in first.iter().chain(writes) {
+        serde_json::to_writer(&mut file, line)?;
         file.write_all(b"\n")?;
     }
     file.flush()

@@ -8,12 +8,14 @@
 //! | `trial` | a run against receivers that write histories, judged by `verify` |
 //! | `process` | a receiver that can be held still and killed |
 //! | `killed_server`, `writers` | a server that is killed under load, and its clients |
+//! | `full_disk` | a server whose log fills up |
 //! | `server_process` | a server that can be killed and started again |
 //! | `judge`, `samples` | when numbers are flat or alike, and the numbers |
 //! | `outcome` | tables, files, exit codes |
 
 pub mod chaos;
 mod condition;
+mod full_disk;
 pub mod isolation;
 mod judge;
 mod killed_server;
@@ -47,9 +49,6 @@ pub enum ScenarioError {
     /// A receiver or a file.
     #[error("{0}: {1}")]
     Io(&'static str, #[source] io::Error),
-    /// The scenario belongs to a part of the product that this build does not have.
-    #[error("not applicable: {0}")]
-    NotApplicable(&'static str),
 }
 
 fn io(what: &'static str) -> impl FnOnce(io::Error) -> ScenarioError {

@@ -61,6 +61,8 @@ pub(super) struct Written {
     pub lines: Vec<HistoryLine>,
     pub answered: u64,
     pub unanswered: u64,
+    /// Of these, answered that the event is not durable.
+    pub not_durable: u64,
     /// Connections that ended under it.
     pub cut_off: u64,
 }
@@ -107,11 +109,11 @@ impl Writer {
         let (mut input, mut next) = (Vec::new(), Instant::now());
         while !whereabouts.is_over() {
             let burst = self.burst();
-            let mut answered = 0;
+            let mut replies = Vec::new();
             let end = send(stream, &burst.bytes)
-                .and_then(|()| read_replies(stream, &mut input, burst.events.len(), &mut answered));
+                .and_then(|()| read_replies(stream, &mut input, burst.events.len(), &mut replies));
             for (at, (key, sequence)) in burst.events.into_iter().enumerate() {
-                self.note(key, sequence, at < answered);
+                self.note(key, sequence, replies.get(at).copied());
             }
             match end {
                 Ok(()) => {}
@@ -141,7 +143,9 @@ impl Writer {
         burst
     }
 
-    fn note(&mut self, key: String, sequence: u64, answered: bool) {
+    fn note(&mut self, key: String, sequence: u64, reply: Option<Durable>) {
+        let answered = reply == Some(Durable::Yes);
+        self.written.not_durable += u64::from(reply == Some(Durable::No));
         self.written.answered += u64::from(answered);
         self.written.unanswered += u64::from(!answered);
         self.written.lines.push(match answered {
@@ -155,6 +159,14 @@ impl Writer {
 struct Burst {
     bytes: Vec<u8>,
     events: Vec<(String, u64)>,
+}
+
+/// What a reply promises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    /// The event is not safe: it may be delivered or not.
+    No,
 }
 
 /// Why there is no further reply.
@@ -173,24 +185,27 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> Result<(), Cut> {
     Ok(stream.write_all(bytes)?)
 }
 
-/// Reads replies; `answered` counts those that came, whatever comes after them.
+/// Reads replies; `replies` has those that came, whatever comes after them.
 fn read_replies(
     stream: &mut TcpStream,
     input: &mut Vec<u8>,
     wanted: usize,
-    answered: &mut usize,
+    replies: &mut Vec<Durable>,
 ) -> Result<(), Cut> {
-    while *answered < wanted {
+    while replies.len() < wanted {
         let mut at = 0;
         while let Some((reply, length)) = resp::read(&input[at..]).map_err(|_| Cut::Gone)? {
-            if let Reply::Error(text) = reply {
-                return Err(Cut::Refused(String::from_utf8_lossy(text).into_owned()));
-            }
+            replies.push(match reply {
+                Reply::Error(text) if text.starts_with(b"NOTDURABLE") => Durable::No,
+                Reply::Error(text) => {
+                    return Err(Cut::Refused(String::from_utf8_lossy(text).into_owned()));
+                }
+                _ => Durable::Yes,
+            });
             at += length;
-            *answered += 1;
         }
         input.drain(..at);
-        if *answered < wanted {
+        if replies.len() < wanted {
             read_some(stream, input)?;
         }
     }

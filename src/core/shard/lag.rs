@@ -156,6 +156,18 @@ impl Shard {
         self.fetch_if_room(number, slot);
     }
 
+    /// Asks for everything that is not on its way, as far as there is room.
+    pub(super) fn fetch_all(&mut self) {
+        let lagging = self.webhooks.iter().flatten().filter(|webhook| webhook.lag.is_some());
+        let lagging = lagging.map(|webhook| webhook.definition.number);
+        let mut numbers: Vec<u64> = lagging.chain(self.orphans.keys().copied()).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let slot = self.slot_of(number);
+            self.fetch_if_room(number, slot);
+        }
+    }
+
     /// What was asked for with [`Journal::fetch`](crate::core::journal::Journal::fetch). Takes the
     /// deliveries out, one by one.
     pub fn handle_fetched(&mut self, now: Now, fetched: &mut Fetched) {

@@ -49,8 +49,9 @@ impl Shard {
         }
         fresh.take_over_journal(&mut self);
         fresh.recount();
-        // The timer for it went with the old shard.
+        // The timers for both went with the old shard.
         fresh.flush_journal(now.tick);
+        fresh.fetch_all();
         fresh.keep_waiting(now.tick, &self);
         fresh.keep_gates(now.tick, &self);
         fresh.keep_buckets(&self);

@@ -25,6 +25,8 @@ const AHEAD_BYTES_MAX: usize = 16 << 20;
 const FETCH_BYTES_MAX: usize = 1 << 20;
 /// An error that stays is told this often.
 const ERROR_INTERVAL: Duration = Duration::from_secs(10);
+/// What could not be read is tried again after this.
+const AFTER_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a worker asks.
 pub(super) enum Request {
@@ -169,6 +171,7 @@ impl Fetcher {
                 Ok(false) => return self.all_is_read(scan),
                 Err(error) => {
                     self.tell(&error);
+                    std::thread::sleep(AFTER_ERROR_PAUSE);
                     break;
                 }
             }
@@ -187,6 +190,11 @@ impl Fetcher {
         let worker = worker_of(key_hash, self.workers.len());
         for index in 0..self.event.targets.len() {
             let webhook = self.event.targets[index].webhook;
+            let is_new = self.event.id.boot == self.boot;
+            if is_new && !self.cursors.contains_key(&(worker, webhook)) {
+                // The webhook does not lag: it has it in memory.
+                continue;
+            }
             let cursor = self.cursors.entry((worker, webhook)).or_default();
             if cursor.scan.is_some() {
                 continue;

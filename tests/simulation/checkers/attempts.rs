@@ -2,8 +2,7 @@
 
 use super::super::faults::Plan;
 use super::super::history::{
-    Attempt, CarriedEvent, End, Entry, Form, Happening, History, Note, Numbers, RequestName, Sent,
-    Terms,
+    Attempt, CarriedEvent, End, Entry, Form, Happening, History, Note, RequestName, Sent, Terms,
 };
 use super::at;
 use ferrite::core::http::response::DeliveryWish;
@@ -294,7 +293,6 @@ pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
     let mut forms: BTreeMap<RequestName, Form> = BTreeMap::new();
     let mut signatures: BTreeMap<(RequestName, Option<u32>), Option<String>> = BTreeMap::new();
     let mut ids: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut numbers: BTreeMap<RequestName, Option<Numbers>> = BTreeMap::new();
     for entry in &history.entries {
         known.follow(entry);
         let Happening::Sent(sent) = &entry.what else { continue };
@@ -303,9 +301,6 @@ pub fn identity(history: &History, _: &Plan) -> Result<(), String> {
             || *forms.entry(sent.name).or_insert(sent.form) != sent.form
         {
             return Err(at(entry.at, &format!("the body or event of an id changed: {sent:?}")));
-        }
-        if *numbers.entry(sent.name).or_insert_with(|| sent.numbers.clone()) != sent.numbers {
-            return Err(at(entry.at, &format!("the numbers of an id changed: {sent:?}")));
         }
         // Another secret makes another signature; which one it must be says the rule "secrets".
         let signature = signatures.entry((sent.name, sent.signers.ferrite));

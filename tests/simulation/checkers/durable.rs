@@ -5,10 +5,10 @@
 
 use super::super::faults::Plan;
 use super::super::history::{
-    Attempt, CarriedEvent, Entry, Happening, History, LeftOver, Note, RequestName, Wanted,
+    Attempt, CarriedEvent, Entry, Happening, History, LeftOver, Note, Numbers, RequestName, Wanted,
 };
 use super::at;
-use super::attempts::{Known, disables};
+use super::attempts::{self, Known, disables};
 use ferrite::core::journal::Finish;
 use ferrite::core::ledger::DeliveryOutcome;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,6 +36,18 @@ pub fn memory(history: &History, plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
+/// DEL-3: the id, the bytes and the numbers of an event are the same in every life.
+pub fn identity(history: &History, plan: &Plan) -> Result<(), String> {
+    attempts::identity(history, plan)?;
+    let mut numbers: BTreeMap<RequestName, Option<Numbers>> = BTreeMap::new();
+    for (time, sent) in history.sents() {
+        if *numbers.entry(sent.name).or_insert_with(|| sent.numbers.clone()) != sent.numbers {
+            return Err(at(time, &format!("the numbers of an id changed: {sent:?}")));
+        }
+    }
+    Ok(())
+}
+
 /// What is known of every delivery that was ever written down.
 #[derive(Default)]
 struct Deliveries {
@@ -47,14 +59,21 @@ struct Deliveries {
     dead: BTreeSet<Name>,
     /// Events that the journal does not have.
     refused: BTreeSet<u64>,
+    /// Which shard wrote each event down, in this life.
+    writers: BTreeMap<u64, usize>,
+    /// Dead letters that another worker than their own has forgotten: its ack may have been
+    /// written before the event, and then they are dead letters again in the next life.
+    forgotten: BTreeSet<Name>,
 }
 
 impl Deliveries {
     fn follow(&mut self, what: &Happening) {
         match what {
-            Happening::Journal { note, .. } => self.follow_note(note),
+            Happening::Journal { shard, note } => self.follow_note(*shard, note),
             // What was said last may be forgotten.
             Happening::Crashed { left, .. } => {
+                self.writers.clear();
+                self.forgotten.clear();
                 self.unfinished = left.iter().map(|one| (one.webhook, one.id)).collect();
                 let dead = left.iter().filter(|one| one.dead);
                 self.dead = dead.map(|one| (one.webhook, one.id)).collect();
@@ -65,13 +84,18 @@ impl Deliveries {
         }
     }
 
-    fn follow_note(&mut self, note: &Note) {
+    fn follow_note(&mut self, shard: usize, note: &Note) {
         match note {
             Note::Event { event, key, id, webhooks, .. } => {
                 self.events.insert(*id, (*event, *key));
+                self.writers.insert(*id, shard);
                 self.unfinished.extend(webhooks.iter().map(|webhook| (*webhook, *id)));
             }
-            Note::Finished { webhook, id, .. } => {
+            Note::Finished { webhook, id, finish } => {
+                let is_of_another = self.writers.get(id).is_some_and(|writer| *writer != shard);
+                if is_of_another && is(*finish, Finish::Dead) {
+                    self.forgotten.insert((*webhook, *id));
+                }
                 self.unfinished.remove(&(*webhook, *id));
                 self.attempts.remove(&(*webhook, *id));
                 self.dead.remove(&(*webhook, *id));
@@ -159,6 +183,9 @@ fn look_for_promised(
 fn nothing_is_forgotten(left: &[LeftOver], deliveries: &Deliveries) -> Result<(), String> {
     for one in left {
         let name = (one.webhook, one.id);
+        if deliveries.forgotten.contains(&name) {
+            continue;
+        }
         let attempts = deliveries.attempts.get(&name).copied().unwrap_or_default();
         let dead = deliveries.dead.contains(&name);
         if !deliveries.unfinished.contains(&name) {
@@ -283,7 +310,9 @@ pub fn left(history: &History, _: &Plan) -> Result<(), String> {
         if let Some(one) = left.iter().find(|one| !one.dead) {
             return Err(at(entry.at, &format!("it is never finished: {one:?}")));
         }
-        let kept: BTreeSet<Name> = left.iter().map(|one| (one.webhook, one.id)).collect();
+        let kept = left.iter().map(|one| (one.webhook, one.id));
+        let kept: BTreeSet<Name> =
+            kept.filter(|name| !deliveries.forgotten.contains(name)).collect();
         let written = |name: &Name| !deliveries.refused.contains(&name.1);
         let should: BTreeSet<Name> = letters.iter().copied().filter(written).collect();
         if should != kept || letters != deliveries.dead {
