@@ -220,8 +220,8 @@ fn costs_disk_not_memory(backlog: &Backlog, name: &str) {
 }
 
 /// The figures of the issue: minutes, and a gigabyte of disk.
-#[test]
 #[ignore = "takes minutes"]
+#[test]
 fn a_million_events_to_a_down_endpoint() {
     let queue = "persistence = true";
     let backlog = Backlog {
