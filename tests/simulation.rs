@@ -47,8 +47,8 @@ use std::time::Instant;
 
 /// Seeds of a run that is told nothing else.
 const SEEDS_DEFAULT: u64 = 3000;
-/// As many of engines that keep a journal.
-const DURABLE_SEEDS_DEFAULT: u64 = 600;
+/// Of engines that keep a journal.
+const DURABLE_SEEDS_DEFAULT: u64 = 400;
 const THREADS: usize = 2;
 
 fn from_environment(name: &str) -> Option<u64> {

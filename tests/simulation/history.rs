@@ -181,6 +181,8 @@ pub enum Note {
     Lost { webhook: u32, ids: Vec<u64> },
     /// Events could not be written: they are in memory, if anywhere.
     Refused { ids: Vec<u64> },
+    /// So many deliveries of earlier lives went, unread, with a webhook that is deleted.
+    Unread { webhook: u32, deliveries: u64 },
     /// Whoever waited for an event was told.
     Answered { event: u32, kept: bool },
     /// A fetch is answered.

@@ -391,6 +391,20 @@ impl World {
         }
     }
 
+    /// What nobody has taken up of a webhook goes with it, when the first worker hears of its end.
+    pub fn note_unread(&mut self, shard: usize, webhook: u32) {
+        if self.store.is_none() {
+            return;
+        }
+        let ledger = &self.lives[webhook as usize].ledger;
+        let shards = 0..self.seats.len();
+        let read: u64 = shards.map(|shard| ledger.counters(shard).pending.get()).sum();
+        let deliveries = ledger.tally().pending - read;
+        if deliveries > 0 {
+            self.note(Happening::Journal { shard, note: Note::Unread { webhook, deliveries } });
+        }
+    }
+
     fn forget_what_was_to_do(&mut self) {
         self.queue.retain(|_, todo| {
             matches!(

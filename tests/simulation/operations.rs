@@ -366,6 +366,7 @@ impl World {
         for row in &old.rows {
             if new.rows.iter().all(|other| other.webhook != row.webhook) {
                 self.note(Happening::Deleted { shard, webhook: row.webhook });
+                self.note_unread(shard, row.webhook);
             }
         }
         for row in &new.rows {

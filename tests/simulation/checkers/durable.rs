@@ -437,7 +437,10 @@ impl Notes {
                 let dead = deliveries.iter().filter(|one| one.dead);
                 self.letters.extend(dead.map(|one| (*webhook, one.id)));
             }
-            Note::Lost { .. } | Note::Answered { .. } | Note::Refused { .. } => {}
+            Note::Lost { .. }
+            | Note::Answered { .. }
+            | Note::Refused { .. }
+            | Note::Unread { .. } => {}
         }
         Ok(())
     }
