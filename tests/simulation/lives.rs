@@ -286,7 +286,8 @@ impl World {
         let store = self.store();
         let orphans = store.left().into_iter().filter(|left| {
             let life = &self.lives[webhook_of(left.webhook) as usize];
-            life.deleted
+            // Its dead letters are cancelled in the meantime; the rule "left" looks.
+            life.deleted && !left.dead
         });
         let unread = self.shared.unread.load(Ordering::Relaxed) as usize;
         orphans.count() + unread + usize::from(!store.is_quiet())
