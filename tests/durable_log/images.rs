@@ -13,17 +13,19 @@ pub enum Step {
     Fan,
     AckOldest,
     AckNewest,
+    DieOldest,
     Sync,
     Upkeep,
     Restart,
 }
 
-pub const STEPS: [Step; 8] = [
+pub const STEPS: [Step; 9] = [
     Step::Small,
     Step::Large,
     Step::Fan,
     Step::AckOldest,
     Step::AckNewest,
+    Step::DieOldest,
     Step::Sync,
     Step::Upkeep,
     Step::Restart,
@@ -38,6 +40,7 @@ pub fn take(run: &mut Run, step: Step) {
         Step::Fan => run.append(worker, 700, 17).unwrap(),
         Step::AckOldest => run.ack(0),
         Step::AckNewest => run.ack(run.unfinished().len().saturating_sub(1)),
+        Step::DieOldest => run.die(0),
         Step::Sync => run.sync().unwrap(),
         Step::Upkeep => run.upkeep(),
         Step::Restart => run.reopen(),
@@ -116,6 +119,9 @@ pub fn random_steps(run: &mut Run, random: &mut Random, count: u64) {
                 // With many, few events are left, all over the log: it is worth cleaning.
                 for _ in 0..random.below(if count > 60 { 24 } else { 8 }) {
                     run.ack(random.below(unfinished.max(1)) as usize);
+                }
+                if random.below(3) == 0 {
+                    run.die(random.below(unfinished.max(1)) as usize);
                 }
             }
             15..17 => run.sync().unwrap(),

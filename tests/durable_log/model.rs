@@ -2,9 +2,11 @@
 
 use crate::disk::{Files, RecordingDisk};
 use ferrite::base::id::EventId;
+use ferrite::core::dead_letters::DeadReason;
 use ferrite::core::event::WebhookEvent;
+use ferrite::core::failure::Failure;
 use ferrite::log::record::{self, Kind};
-use ferrite::log::{LogError, LogEvent, Mark, Store, StoreConfig, StoredEvent};
+use ferrite::log::{Death, LogError, LogEvent, Mark, Store, StoreConfig, StoredEvent};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ pub struct Event {
     pub times: Times,
     /// For each target, when it was acked.
     pub acks: Vec<Option<Times>>,
+    /// For each target, when and how it became a dead letter.
+    pub deaths: Vec<Option<(Times, Death)>>,
     /// It was refused. It may be in the log all the same.
     pub refused: bool,
 }
@@ -104,7 +108,8 @@ impl Run {
         let now = self.disk.len();
         for event in &mut self.events {
             let acks = event.acks.iter_mut().flatten();
-            for times in acks.chain([&mut event.times]) {
+            let deaths = event.deaths.iter_mut().flatten().map(|(times, _)| times);
+            for times in acks.chain(deaths).chain([&mut event.times]) {
                 if times.written.is_some() {
                     times.synced.get_or_insert(now);
                 }
@@ -129,7 +134,8 @@ impl Run {
             times.written = Some(began);
         }
         let acks = vec![None; targets];
-        self.events.push(Event { id, body, times, acks, refused: false });
+        let deaths = vec![None; targets];
+        self.events.push(Event { id, body, times, acks, deaths, refused: false });
         let result = self.store().append(&mut records);
         let now = self.disk.len();
         let event = self.events.last_mut().unwrap();
@@ -162,6 +168,37 @@ impl Run {
             let written = Some(self.disk.len());
             self.events[event].acks[target].as_mut().unwrap().written = written;
         }
+    }
+
+    /// A delivery becomes a dead letter, by its place among the unfinished ones; once.
+    pub fn die(&mut self, place: usize) {
+        let unfinished: Vec<(usize, usize)> = self.unfinished();
+        if unfinished.is_empty() {
+            return;
+        }
+        let (event, target) = unfinished[place % unfinished.len()];
+        if self.events[event].deaths[target].is_some() {
+            return;
+        }
+        let began = self.disk.len();
+        let status = 500 + (began % 100) as u16;
+        let death = Death {
+            attempts: 1 + (began % 7) as u32,
+            status: Some(status),
+            failure: Some(Failure::Status(status)),
+            reason: DeadReason::FinalStatus,
+            at_us: began as u64,
+        };
+        let id = self.events[event].id;
+        let mark = Mark { id, webhook: target as u64, target: target as u16, value: 0 };
+        let (mut payload, mut records) = (Vec::new(), Vec::new());
+        record::put_dead(&mut payload, &mark, &death);
+        record::put(&mut records, Kind::Dead, &payload);
+        let mut times = Times { began, ..Times::default() };
+        if self.store().append(&mut records).is_ok() {
+            times.written = Some(self.disk.len());
+        }
+        self.events[event].deaths[target] = Some((times, death));
     }
 
     /// Events and targets without an ack.
@@ -231,6 +268,19 @@ impl Run {
             for (target, ack) in event.acks.iter().enumerate() {
                 let is_there =
                     targets.is_some_and(|(_, targets)| targets.contains(&(target as u16)));
+                let died = event.deaths[target].filter(|(times, _)| times.began <= at);
+                if is_there {
+                    let told = found.deaths.get(&(event.id, target as u16)).copied();
+                    match died {
+                        Some((times, death)) if kept(&times) && told != Some(death) => {
+                            return Err(format!("{} for {target}: {told:?}", event.id));
+                        }
+                        None if told.is_some() => {
+                            return Err(format!("{} for {target} never died", event.id));
+                        }
+                        _ => {}
+                    }
+                }
                 // One that was under way may have come through or not.
                 let acked = ack.filter(|ack| ack.began <= at);
                 match acked {
@@ -267,14 +317,19 @@ pub type Unfinished = BTreeMap<EventId, (Vec<u8>, Vec<u16>)>;
 pub struct Found {
     pub order: Vec<EventId>,
     pub targets: Unfinished,
+    /// Of those that are dead letters.
+    pub deaths: BTreeMap<(EventId, u16), Death>,
 }
 
 pub fn read_all(store: &Store) -> Result<Found, LogError> {
-    let mut found = Found { order: Vec::new(), targets: BTreeMap::new() };
+    let mut found = Found { order: Vec::new(), targets: BTreeMap::new(), deaths: BTreeMap::new() };
     let mut scan = store.reader().scan();
     let mut event = StoredEvent::default();
     while scan.next(&mut event)? {
         let targets = event.targets.iter().map(|target| target.target).collect();
+        for target in &event.targets {
+            found.deaths.extend(target.death.map(|death| ((event.id, target.target), death)));
+        }
         found.order.push(event.id);
         let twice = found.targets.insert(event.id, (event.body.clone(), targets));
         assert!(twice.is_none(), "{} came twice", event.id);
