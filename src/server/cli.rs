@@ -222,6 +222,9 @@ fn start_logging(level: &str) -> Result<(), String> {
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false)
+        // It would tell of a log that cannot be written in the log, and panic: whoever reads standard
+        // error may end before us.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|error| format!("logging: {error}"))
 }

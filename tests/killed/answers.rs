@@ -240,3 +240,23 @@ fn damage_in_the_middle_is_refused_until_it_is_repaired() {
     end_in_order(&mut server);
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+/// Whoever reads the log may end first. That ends no thread of the server: not the one that hears
+/// SIGTERM, and not the one that writes the durable log.
+#[test]
+fn a_log_that_nobody_reads_any_more_breaks_nothing() {
+    let directory = fresh_directory("unread");
+    let parties = [party("gone"), party("there")];
+    let mut server = Ferrite::spawn_unread(serve(&directory, 2, DURABLE));
+    make_webhooks(&server, &parties, false);
+    // Something to log: failed attempts, and the end.
+    parties[0].receiver.set_gone(true);
+    write(&server, 0, 20);
+    eventually("the other one gets all", || parties[1].receiver.count() == 20 * KEYS);
+    parties[0].receiver.set_gone(false);
+    eventually("all has come", || parties[0].receiver.count() >= 20 * KEYS);
+    end_in_order(&mut server);
+    let (success, said) = log_command("verify", &log_of(&directory.join("data")));
+    assert!(success && said.contains("closed in order"), "{said}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}

@@ -40,6 +40,19 @@ impl Ferrite {
         ferrite
     }
 
+    /// Like [`Ferrite::spawn`], but nobody reads its log any more once it listens.
+    pub fn spawn_unread(mut command: Command) -> Ferrite {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let (mut log, mut port) = (String::new(), None);
+        while port.is_none() {
+            assert!(lines.read_line(&mut log).unwrap() > 0, "it ended:\n{log}");
+            let rest = log.split_once(" serves on 127.0.0.1:").map(|(_, rest)| rest);
+            port = rest.and_then(|rest| rest.split_once(',')?.0.parse().ok());
+        }
+        Ferrite { child, port: port.unwrap(), log: Arc::new(Mutex::new(log)) }
+    }
+
     /// Starts a command and does not wait for anything: its port is not known.
     pub fn launch(mut command: Command) -> Ferrite {
         let mut child = command.spawn().unwrap();
