@@ -439,6 +439,28 @@ fn a_replay_knows_the_order_of_the_lives() {
     assert_eq!(events_of(&world, 0).last(), Some(&1));
 }
 
+/// What gives way to a replayed event is written in time, though no event comes.
+#[test]
+fn a_replay_writes_down_what_gives_way_to_it() {
+    let mut world = durable(100);
+    world.create("hook", Order { coalesce: true, retry: retry(0, 0), ..one_by_one(0) });
+    world.run_for(10_000);
+    world.endpoints[0].forever = Some(FAILS);
+    for _ in 0..2 {
+        trigger(&mut world, [1]);
+        world.run_for(50_000);
+    }
+    world.endpoints[0].forever = Some(SLEEPS);
+    trigger(&mut world, [2]);
+    world.run_for(50_000);
+    assert_eq!(world.replay(0, Which::Dead, 100_000), 2);
+    world.run_for(8_000);
+    assert_eq!(tally(&world, 0).coalesced, 1);
+    world.checkpoint();
+    world.endpoints[0].forever = Some(WORKS);
+    finish(&mut world);
+}
+
 /// ORD-3: a backlog survives changes of the worker count, in order.
 #[test]
 fn a_backlog_survives_other_worker_counts() {

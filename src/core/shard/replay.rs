@@ -95,6 +95,8 @@ impl Shard {
         } else {
             if let Some(event) = replay.take_next() {
                 self.take_up(now, slot, event);
+                // One may have given way, also to this one.
+                self.flush_soon(now);
             }
             let behind_max_us = limits::REPLAY_BEHIND_MS_MAX * 1000;
             Tick(due.0.max(now.0.saturating_sub(behind_max_us)).saturating_add(interval_us))
@@ -119,7 +121,7 @@ impl Shard {
             self.count_coalesced(slot, CameFrom::Replay);
             let (id, target, worker) = (event.id, event.target, self.config.worker);
             self.ack_places(number, &[KeptPlace { id, target, worker }], Finish::Coalesced);
-            return self.flush_soon(now);
+            return;
         }
         let record = EventRecord::replayed(order, now, &event);
         let record = self.events.insert(record) as u32;
