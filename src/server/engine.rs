@@ -19,7 +19,7 @@ pub use crate::webhooks::block_on::block_on;
 pub type TestFuture = Pin<Box<dyn Future<Output = Result<TestReport, WebhookError>> + Send>>;
 
 /// The engine as the server's thread calls it. Nothing but [`Engine::shutdown`] and
-/// [`Commit::wait_for`] waits.
+/// `Commit::wait_for` waits.
 #[allow(missing_docs, reason = "the names and meanings are those of WebhookManager")]
 pub trait Engine: Send {
     /// `Ok(false)`: there is no room in the rings, which the engine empties quickly. A webhook
