@@ -183,6 +183,7 @@ fn serve(args: ServeArgs) -> Result<(), String> {
         engine.add_own_listener(admin.address());
     }
     let workers = settings.webhooks.workers.workers;
+    let keeps = settings.webhooks.queue.persistence;
     let server =
         Server::bind(settings, Box::new(engine.clone())).map_err(|error| error.to_string())?;
     let driver = engine.driver().map_err(|error| format!("cannot start: {error}"))?;
@@ -205,6 +206,12 @@ fn serve(args: ServeArgs) -> Result<(), String> {
     let report = server.run().map_err(|error| error.to_string())?;
     match report.pending {
         0 => tracing::info!("stopped"),
+        pending if keeps => {
+            tracing::info!(
+                pending,
+                "stopped; what is pending is kept, and goes on at the next start"
+            );
+        }
         pending => tracing::warn!(pending, "stopped with deliveries pending"),
     }
     Ok(())
