@@ -22,13 +22,22 @@ fn full_scrape() -> Scrape {
             b"HTTP/1.1 503 Wait\r\nRetry-After: 1000\r\nContent-Length: 0\r\n\r\n".to_vec(),
         ),
     });
-    let manager = start(1, |_| ());
+    let name = format!("ferrite-metrics-{:?}", std::thread::current().id());
+    let directory = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    let manager = start(1, |config| {
+        config.queue.persistence = true;
+        config.queue.data_dir.clone_from(&directory);
+    });
     create(&manager, "w", &receiver.url(), "*", 0);
     let _ = offer(&manager, "k");
     eventually("it is delivered", || manager.stats("w").unwrap().delivered == 1);
     let _ = offer(&manager, "k");
     eventually("it is asked to wait", || manager.info("w").unwrap().retry_after_until_us.is_some());
-    scrape(&manager)
+    let scraped = scrape(&manager);
+    drop(manager);
+    let _ = std::fs::remove_dir_all(&directory);
+    scraped
 }
 
 /// Name, type, and labels of each family.
