@@ -20,25 +20,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::block_on;
+use support::scratch::Scratch;
 
 /// A directory that goes with the test.
-struct Folder(PathBuf);
+struct Folder(Scratch);
 
 impl Folder {
     fn new() -> Folder {
-        let name = format!("ferrite-commits-{:016x}", ferrite::base::random::seed());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Folder(path)
+        Folder(Scratch::new("commits"))
     }
 
     fn data(&self) -> PathBuf {
-        self.0.join("data")
+        self.0.path().join("data")
     }
 
     /// The keys of the events that kill -9 would leave unfinished now, in the order of the log.
     fn left(&self) -> Vec<Vec<u8>> {
-        let copy = self.0.join("copy");
+        let copy = self.0.path().join("copy");
         std::fs::create_dir(&copy).unwrap();
         for entry in std::fs::read_dir(self.data().join("log")).unwrap() {
             let entry = entry.unwrap();
@@ -48,12 +46,6 @@ impl Folder {
         let keys = keys_in(&copy);
         std::fs::remove_dir_all(&copy).unwrap();
         keys
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

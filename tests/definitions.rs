@@ -24,31 +24,23 @@ use ferrite::webhooks::{
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use support::audited::{Audited, audited};
+use support::scratch::Scratch;
 
 /// A directory of a test, removed when the test is done with it.
-struct Place(PathBuf);
+struct Place(Scratch);
 
 impl Place {
     fn new(name: &str) -> Place {
-        let seed = ferrite::base::random::seed();
-        let path = std::env::temp_dir().join(format!("ferrite-definitions-{name}-{seed:016x}"));
-        std::fs::create_dir(&path).unwrap();
-        Place(path)
+        Place(Scratch::new(&format!("definitions-{name}")))
     }
 
     /// Where the engine keeps things; it makes the directory.
     fn data(&self) -> PathBuf {
-        self.0.join("data")
+        self.0.path().join("data")
     }
 
     fn file(&self) -> PathBuf {
         self.data().join(ferrite::definitions::FILE_NAME)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -9,32 +9,13 @@ use ferrite::webhooks::{
     ReplayOf, ReplayRequest, WebhookConfig, WebhookEvent, WebhookManager, WebhookOptions,
     WebhookStats, WebhookTrigger,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::audited::{Audited, audited};
+use support::scratch::Scratch;
 use support::{Answer, Receiver, assert_in_order, block_on, eventually};
-
-/// A directory of its own, removed when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Scratch {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ferrite-persistence-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn config(directory: &Path, workers: usize, max_pending: usize) -> WebhookConfig {
     let mut config = WebhookConfig::default();
@@ -97,9 +78,9 @@ fn delivered(receiver: &Receiver) -> Vec<support::Arrival> {
 #[test]
 fn what_memory_has_no_room_for_goes_through_the_log_in_order() {
     for workers in [1, 3] {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new("persistence");
         let (receiver, well) = sick_receiver();
-        let manager = engine(&scratch.0, workers, 60);
+        let manager = engine(scratch.path(), workers, 60);
         block_on(manager.create("hook", &receiver.url(), patient())).unwrap();
         trigger_all(&manager, 20, 0..50);
         eventually("all is taken in", || stats(&manager).triggered == 1000);
@@ -119,13 +100,14 @@ fn what_memory_has_no_room_for_goes_through_the_log_in_order() {
 /// Without the orderly stop of the threads, as after kill -9: the engine is leaked, and its
 /// directory copied.
 fn copied(scratch: &Scratch) -> Scratch {
-    let copy = Scratch::new();
-    std::fs::create_dir_all(copy.0.join("log")).unwrap();
+    let copy = Scratch::new("persistence");
+    std::fs::create_dir_all(copy.path().join("log")).unwrap();
     for folder in ["", "log"] {
-        for entry in std::fs::read_dir(scratch.0.join(folder)).unwrap() {
+        for entry in std::fs::read_dir(scratch.path().join(folder)).unwrap() {
             let entry = entry.unwrap();
             if entry.file_type().unwrap().is_file() {
-                std::fs::copy(entry.path(), copy.0.join(folder).join(entry.file_name())).unwrap();
+                std::fs::copy(entry.path(), copy.path().join(folder).join(entry.file_name()))
+                    .unwrap();
             }
         }
     }
@@ -134,11 +116,11 @@ fn copied(scratch: &Scratch) -> Scratch {
 
 #[test]
 fn what_was_accepted_is_delivered_after_a_restart_with_other_workers() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("persistence");
     let (receiver, well) = sick_receiver();
     let (mut from, lives) = (0, [1, 3, 2]);
     for workers in lives {
-        let manager = engine(&scratch.0, workers, 90);
+        let manager = engine(scratch.path(), workers, 90);
         if from == 0 {
             block_on(manager.create("hook", &receiver.url(), patient())).unwrap();
         }
@@ -160,16 +142,16 @@ fn what_was_accepted_is_delivered_after_a_restart_with_other_workers() {
 
 #[test]
 fn an_event_that_was_accepted_survives_the_sudden_end_of_its_engine() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("persistence");
     let (receiver, well) = sick_receiver();
-    let first = WebhookManager::new(config(&scratch.0, 2, 1000));
+    let first = WebhookManager::new(config(scratch.path(), 2, 1000));
     block_on(first.create("hook", &receiver.url(), patient())).unwrap();
     trigger_all(&first, 5, 0..10);
     let copy = copied(&scratch);
     block_on(first.shutdown(Duration::ZERO));
     let before = receiver.arrivals();
     well.store(true, Ordering::Relaxed);
-    let second = engine(&copy.0, 1, 1000);
+    let second = engine(copy.path(), 1, 1000);
     block_on(async { second.driver() }).unwrap();
     eventually("all is delivered", || stats(&second).delivered == 50);
     let arrivals = delivered(&receiver);
@@ -188,17 +170,17 @@ fn an_event_that_was_accepted_survives_the_sudden_end_of_its_engine() {
 
 #[test]
 fn dead_letters_survive_and_can_be_sent_again() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("persistence");
     let (receiver, well) = sick_receiver();
     let once = WebhookOptions { retries: 0, ..WebhookOptions::default() };
-    let first = engine(&scratch.0, 2, 1000);
+    let first = engine(scratch.path(), 2, 1000);
     block_on(first.create("hook", &receiver.url(), once)).unwrap();
     trigger_all(&first, 3, 0..4);
     eventually("all are dead", || stats(&first).dead_letters == 12);
     let mut letters = first.dead_letters("hook", 100).unwrap();
     block_on(first.shutdown(Duration::ZERO));
     drop(first);
-    let second = engine(&scratch.0, 1, 1000);
+    let second = engine(scratch.path(), 1, 1000);
     block_on(async { second.driver() }).unwrap();
     eventually("all are there again", || stats(&second).dead_letters == 12);
     let mut again = second.dead_letters("hook", 100).unwrap();
@@ -214,7 +196,7 @@ fn dead_letters_survive_and_can_be_sent_again() {
     block_on(second.shutdown(Duration::ZERO));
     drop(second);
     // What was replayed is over: nothing of it is left.
-    let third = engine(&scratch.0, 1, 1000);
+    let third = engine(scratch.path(), 1, 1000);
     block_on(async { third.driver() }).unwrap();
     assert_eq!(third.engine_stats().log.unwrap().unfinished, 0);
     assert_eq!((stats(&third).dead_letters, stats(&third).pending), (0, 0));

@@ -50,13 +50,9 @@ impl DeadReason {
     }
 }
 
-/// A delivery that was given up.
-#[derive(Clone, PartialEq, Debug)]
-pub struct DeadLetter {
-    /// What is sent again.
-    pub kept: KeptEvent,
-    /// The worker whose lanes its key belongs to.
-    pub worker: usize,
+/// How a delivery died that is kept as a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Death {
     /// Attempts that were made.
     pub attempts: u32,
     /// The HTTP status of the last one, if a response came.
@@ -67,6 +63,17 @@ pub struct DeadLetter {
     pub reason: DeadReason,
     /// When, in microseconds since 1970.
     pub at_us: u64,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DeadLetter {
+    /// What is sent again.
+    pub kept: KeptEvent,
+    /// The worker whose lanes its key belongs to.
+    pub worker: usize,
+    /// How it died.
+    pub death: Death,
     /// It is taken for a replay and waits for its turn.
     pub replaying: bool,
 }
@@ -217,7 +224,7 @@ impl DeadLetters {
                 Which::Id(id) => letter.kept.id == id,
                 Which::Dead => true,
                 Which::Between { since_us, until_us } => {
-                    (since_us..=until_us).contains(&letter.at_us)
+                    (since_us..=until_us).contains(&letter.death.at_us)
                 }
             };
             by_which && pattern.as_ref().is_none_or(|pattern| pattern.matches(&letter.kept.key))
@@ -266,11 +273,13 @@ mod tests {
                 lines: Vec::new(),
             },
             worker: 0,
-            attempts: 4,
-            status: Some(500),
-            failure: Some(Failure::Status(500)),
-            reason: DeadReason::RetriesUsedUp,
-            at_us: 100 * sequence,
+            death: Death {
+                attempts: 4,
+                status: Some(500),
+                failure: Some(Failure::Status(500)),
+                reason: DeadReason::RetriesUsedUp,
+                at_us: 100 * sequence,
+            },
             replaying: false,
         }
     }

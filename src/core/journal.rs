@@ -7,11 +7,10 @@
 
 mod forms;
 
+pub use super::dead_letters::Death;
 pub use forms::{Form, read_form, write_forms};
 
-use super::dead_letters::DeadReason;
 use super::event::WebhookEvent;
-use super::failure::Failure;
 use crate::base::id::EventId;
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -57,21 +56,6 @@ pub struct Mark {
     pub target: u16,
     /// In acks, a [`Finish`]; in attempts, how many were made.
     pub value: u16,
-}
-
-/// How a delivery died that is kept as a dead letter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Death {
-    /// Attempts that were made.
-    pub attempts: u32,
-    /// The HTTP status of the last one, if a response came.
-    pub status: Option<u16>,
-    /// Why the last one failed.
-    pub failure: Option<Failure>,
-    /// Why it was given up.
-    pub reason: DeadReason,
-    /// When, in microseconds since 1970.
-    pub at_us: u64,
 }
 
 /// An event, as it is written.

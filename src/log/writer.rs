@@ -18,16 +18,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What an answered ticket means (DUR-1).
+/// What an event survives once `trigger().await` has returned `Ok`, and what an answered
+/// ticket means (DUR-1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Fsync {
-    /// The event survives the end of the process and the loss of power.
+    /// It survives kill -9, and power loss.
     Always,
-    /// The event survives the end of the process. A loss of power may take the last 1-2 s.
+    /// It survives kill -9; power loss may take the last 1-2 s.
     #[default]
     EverySecond,
-    /// The event survives the end of the process. What a loss of power takes is up to the kernel.
+    /// It survives kill -9; power loss is left to the kernel.
     No,
+}
+
+impl Fsync {
+    /// The names in the configuration.
+    pub const NAMES: [&str; 3] = ["always", "everysec", "no"];
+
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fsync::Always => Fsync::NAMES[0],
+            Fsync::EverySecond => Fsync::NAMES[1],
+            Fsync::No => Fsync::NAMES[2],
+        }
+    }
+
+    /// Reads a name.
+    pub fn from_name(name: &str) -> Option<Fsync> {
+        [Fsync::Always, Fsync::EverySecond, Fsync::No]
+            .into_iter()
+            .find(|choice| choice.name() == name)
+    }
 }
 
 /// How the log is kept.

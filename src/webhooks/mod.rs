@@ -32,6 +32,7 @@ pub use crate::core::retry::RetryBackoff;
 pub use crate::core::signature::Signatures;
 pub use crate::core::stages::TestStages;
 pub use crate::core::while_disabled::WhileDisabled;
+pub use crate::log::Fsync;
 pub use crate::metrics::{
     CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, LATENCY_BOUNDS_US, LatencyHistogram, Metrics,
     WebhookMetrics, WorkerMetrics,
@@ -46,7 +47,6 @@ pub use deliveries::{DeadLetterRecord, DeliveryFilter, ReplayOf, ReplayRequest};
 pub use error::{QueueFull, TryTriggerError, WebhookError};
 pub use manager::{Admission, WebhookManager, WhenFull};
 pub use options::{WebhookAuth, WebhookOptions, WebhookUpdate};
-pub use persistence::Fsync;
 #[cfg(feature = "server")]
 pub(crate) use persistence::check_files;
 pub use report::{

@@ -3,49 +3,6 @@
 use super::{QueueConfig, WebhookError};
 use crate::base::limits;
 
-/// What an event survives once `trigger().await` has returned `Ok` (DUR-1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Fsync {
-    /// It survives kill -9, and power loss.
-    Always,
-    /// It survives kill -9; power loss may take the last 1-2 s.
-    #[default]
-    EverySecond,
-    /// It survives kill -9; power loss is left to the kernel.
-    No,
-}
-
-impl Fsync {
-    /// The names in the configuration.
-    pub const NAMES: [&str; 3] = ["always", "everysec", "no"];
-
-    /// The name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Fsync::Always => Fsync::NAMES[0],
-            Fsync::EverySecond => Fsync::NAMES[1],
-            Fsync::No => Fsync::NAMES[2],
-        }
-    }
-
-    /// Reads a name.
-    pub fn from_name(name: &str) -> Option<Fsync> {
-        [Fsync::Always, Fsync::EverySecond, Fsync::No]
-            .into_iter()
-            .find(|choice| choice.name() == name)
-    }
-}
-
-impl From<Fsync> for crate::log::Fsync {
-    fn from(fsync: Fsync) -> Self {
-        match fsync {
-            Fsync::Always => crate::log::Fsync::Always,
-            Fsync::EverySecond => crate::log::Fsync::EverySecond,
-            Fsync::No => crate::log::Fsync::No,
-        }
-    }
-}
-
 /// Whether the settings of the log can be.
 pub(super) fn check(config: &QueueConfig) -> Result<(), WebhookError> {
     let wrong = |what: String| Err(WebhookError::Start(format!("configuration: {what}")));
@@ -80,6 +37,7 @@ pub(crate) fn check_files(config: &QueueConfig) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Fsync;
 
     #[test]
     fn a_log_has_room_for_two_segments_and_a_place() {

@@ -57,7 +57,7 @@ fn file_and_directory_are_for_their_owner_only() {
 }
 
 fn key_file(place: &Place, name: &str, text: &str) -> PathBuf {
-    let path = place.0.join(name);
+    let path = place.0.path().join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
@@ -115,7 +115,7 @@ fn a_key_file_that_is_no_secret_or_no_key_is_refused() {
     let short = key_file(&place, "short", "hunter2");
     let text = complaint(encrypted(&place, &short));
     assert!(text.contains("32 bytes") && !text.contains("hunter2"), "{text}");
-    let text = complaint(encrypted(&place, &place.0.join("nowhere")));
+    let text = complaint(encrypted(&place, &place.0.path().join("nowhere")));
     assert!(text.contains("nowhere"), "{text}");
     assert!(!place.file().exists());
 }
@@ -219,10 +219,10 @@ fn as_nobody(path: &Path) -> Option<String> {
 #[test]
 fn a_directory_that_may_not_be_written_is_named() {
     let place = Place::new("readonly");
-    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o555)).unwrap();
     // Nothing to see where the test itself may not be started by others.
     let Some(said) = as_nobody(&place.data()) else { return };
-    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(said.contains("verdict: Err(ReadOnly { doing: \"making the directory\""), "{said}");
     assert!(said.contains("check: Err(ReadOnly"), "{said}");
     // And one that is a file.

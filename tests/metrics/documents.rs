@@ -2,6 +2,7 @@
 
 use super::exposition::Scrape;
 use super::{create, offer, scrape, start};
+use crate::support::scratch::Scratch;
 use crate::support::{Answer, Receiver, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,22 +23,17 @@ fn full_scrape() -> Scrape {
             b"HTTP/1.1 503 Wait\r\nRetry-After: 1000\r\nContent-Length: 0\r\n\r\n".to_vec(),
         ),
     });
-    let name = format!("ferrite-metrics-{:?}", std::thread::current().id());
-    let directory = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&directory);
+    let scratch = Scratch::new("metrics");
     let manager = start(1, |config| {
         config.queue.persistence = true;
-        config.queue.data_dir.clone_from(&directory);
+        config.queue.data_dir = scratch.path().join("data");
     });
     create(&manager, "w", &receiver.url(), "*", 0);
     let _ = offer(&manager, "k");
     eventually("it is delivered", || manager.stats("w").unwrap().delivered == 1);
     let _ = offer(&manager, "k");
     eventually("it is asked to wait", || manager.info("w").unwrap().retry_after_until_us.is_some());
-    let scraped = scrape(&manager);
-    drop(manager);
-    let _ = std::fs::remove_dir_all(&directory);
-    scraped
+    scrape(&manager)
 }
 
 /// Name, type, and labels of each family.

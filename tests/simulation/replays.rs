@@ -126,8 +126,8 @@ impl World {
         let which = match first {
             Some(letter) if self.dice.chance(200) => Which::Id(letter.kept.id),
             Some(letter) if self.dice.chance(300) => {
-                let until_us = letter.at_us + self.dice.between(0, 1_000_000);
-                Which::Between { since_us: letter.at_us, until_us }
+                let until_us = letter.death.at_us + self.dice.between(0, 1_000_000);
+                Which::Between { since_us: letter.death.at_us, until_us }
             }
             _ => Which::Dead,
         };

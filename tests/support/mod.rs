@@ -3,6 +3,7 @@
 
 pub mod audited;
 pub mod pipelined;
+pub mod scratch;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

@@ -237,16 +237,7 @@ impl Shard {
                 format: form.format,
                 lines,
             };
-            let letter = DeadLetter {
-                kept,
-                worker: self.config.worker,
-                attempts: death.attempts,
-                status: death.status,
-                failure: death.failure,
-                reason: death.reason,
-                at_us: death.at_us,
-                replaying: false,
-            };
+            let letter = DeadLetter { kept, worker: self.config.worker, death, replaying: false };
             let forgotten = webhook.definition.ledger.dead().push(letter);
             let number = webhook.definition.number;
             return self.ack_places(number, &forgotten, Finish::Dead);

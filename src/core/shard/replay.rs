@@ -45,11 +45,7 @@ impl Shard {
                     lines: written.lines.to_vec(),
                 },
                 worker,
-                attempts: death.attempts,
-                status: death.status,
-                failure: death.failure,
-                reason,
-                at_us: death.at_us,
+                death,
                 replaying: false,
             };
             kept.push(KeptPlace { id: letter.kept.id, target: letter.kept.target, worker });

@@ -58,7 +58,7 @@ impl Durable {
     ) -> Result<Durable, WebhookError> {
         let path = directory(config);
         let log_config = LogConfig {
-            fsync: config.fsync.into(),
+            fsync: config.fsync,
             segment_bytes: config.segment_bytes,
             disk_bytes_max: config.max_disk_bytes,
             workers,

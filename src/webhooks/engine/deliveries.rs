@@ -162,12 +162,12 @@ fn dead_record_of(letter: &DeadLetter) -> DeadLetterRecord {
         id: letter.kept.id.to_string(),
         event: letter.kept.event,
         key: letter.kept.key.clone(),
-        attempts: letter.attempts,
-        reason: letter.reason,
-        status: letter.status,
-        failure: letter.failure,
+        attempts: letter.death.attempts,
+        reason: letter.death.reason,
+        status: letter.death.status,
+        failure: letter.death.failure,
         body_bytes: letter.kept.body.len(),
-        at_us: letter.at_us,
+        at_us: letter.death.at_us,
         replaying: letter.replaying,
     }
 }
